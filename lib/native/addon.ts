@@ -211,7 +211,6 @@ export interface ResampleTask {
 }
 
 export interface AddonInfo {
-  version: string;
   libtorch: string;
   cudaBuilt: string | null;
   cudaDevices: number;
@@ -222,7 +221,7 @@ export interface AddonInfo {
 export interface Addon {
   info(): AddonInfo;
   /** Threads that libtorch's operators use (default: all cores). */
-  setThreads(count: number): void;
+  setThreads(count: number): Promise<void>;
   /** Runs on the libuv pool; touches no libtorch state. */
   resample(task: ResampleTask): Promise<void>;
   /** The kernel loss alone on X [n, d] and Y [n, dt]. */

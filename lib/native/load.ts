@@ -1,0 +1,61 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { KueaError } from '../errors.js';
+import type { Addon } from './addon.js';
+
+const require = createRequire(import.meta.url);
+
+/** What scripts/build-native.mjs writes beside the addon. */
+export interface BuildRecord {
+  version: string;
+  platform: string;
+  libtorch: { prefix: string; version: string; cuda: boolean; how: string };
+}
+
+/** The folder that holds package.json, from wherever the compiled file lies. */
+export function packageRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
+  return folder;
+}
+
+/** Reads the build record. Throws KueaError `addon_missing` when there is no finished build. */
+export function buildRecord(root = packageRoot()): BuildRecord {
+  const file = join(root, 'build', 'Release', 'kuea.build.json');
+  if (!existsSync(file)) {
+    throw new KueaError('addon_missing', 'the native addon is not built (no build/Release/kuea.build.json): run "npm run build:native"');
+  }
+  return JSON.parse(readFileSync(file, 'utf8')) as BuildRecord;
+}
+
+let loaded: Addon | undefined;
+
+/**
+ * The addon, loaded once a process after its build record was checked. Throws KueaError `addon_missing`, `addon_stale` (built for another
+ * version or platform, or its libtorch has gone) or `addon_broken` (it does not load).
+ */
+export function loadAddon(): Addon {
+  if (loaded) return loaded;
+  const root = packageRoot();
+  const record = buildRecord(root);
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+  const platform = `${process.platform}-${process.arch}`;
+  const remedy = 'run "npm run build:native" again';
+  if (record.version !== version || record.platform !== platform) {
+    throw new KueaError('addon_stale', `the native addon was built for kuea ${record.version} on ${record.platform}, but this is kuea ${version} on ${platform}: ${remedy}`);
+  }
+  if (!existsSync(join(record.libtorch.prefix, 'lib', 'libtorch_cpu.so'))) {
+    throw new KueaError('addon_stale', `the native addon was linked with libtorch in ${record.libtorch.prefix}, which is no longer there: ${remedy}`);
+  }
+  try {
+    const addon = (require('node-gyp-build') as (root: string) => Addon & { useErrorClass(c: typeof KueaError): void })(root);
+    addon.useErrorClass(KueaError);
+    loaded = addon;
+    return addon;
+  } catch (cause) {
+    throw new KueaError('addon_broken', `the native addon does not load (${(cause as Error).message}): ${remedy}, then "kuea doctor"`, { cause });
+  }
+}

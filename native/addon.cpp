@@ -1,0 +1,10 @@
+#include "bind/environment.h"
+#include "bind/registry.h"
+
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new kuea::Environment(env));
+  kuea::register_info(env, exports);
+  return exports;
+}
+
+NODE_API_MODULE(kuea, init)

@@ -1,0 +1,47 @@
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+
+#include "bind/environment.h"
+#include "bind/registry.h"
+#include "runtime/error.h"
+#include "runtime/torch_compat.h"
+
+namespace kuea {
+namespace {
+
+Napi::Value info(const Napi::CallbackInfo& call) {
+  auto env = call.Env();
+  auto result = Napi::Object::New(env);
+  result.Set("libtorch", libtorch_version);
+#ifdef KUEA_CUDA
+  result.Set("cudaBuilt", KUEA_CUDA);
+#else
+  result.Set("cudaBuilt", env.Null());
+#endif
+  result.Set("cudaDevices", static_cast<double>(at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0));
+  result.Set("cpuCapability", at::get_cpu_capability());
+  result.Set("threads", at::get_num_threads());
+  return result;
+}
+
+Napi::Value set_threads(const Napi::CallbackInfo& call) {
+  const int count = call[0].ToNumber().Int32Value();
+  if (count < 1) throw Napi::RangeError::New(call.Env(), "setThreads expects a count of at least 1");
+  return Environment::of(call.Env()).on_device(call.Env(), [count] { at::set_num_threads(count); });
+}
+
+Napi::Value use_error_class(const Napi::CallbackInfo& call) {
+  Environment::of(call.Env()).set_error_class(call[0].As<Napi::Function>());
+  return call.Env().Undefined();
+}
+
+}  // namespace
+
+void register_info(Napi::Env env, Napi::Object exports) {
+  exports.Set("info", Napi::Function::New(env, info));
+  exports.Set("setThreads", Napi::Function::New(env, set_threads));
+  exports.Set("useErrorClass", Napi::Function::New(env, use_error_class));
+}
+
+}  // namespace kuea

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "bind/napi_setup.h"
+
+// One function a file of bind/: each adds its names to the addon's exports. The names are typed in lib/native/addon.ts.
+namespace kuea {
+
+void register_info(Napi::Env env, Napi::Object exports);
+void register_resample(Napi::Env env, Napi::Object exports);
+void register_kernel_loss(Napi::Env env, Napi::Object exports);
+void register_encoder(Napi::Env env, Napi::Object exports);
+void register_trainer(Napi::Env env, Napi::Object exports);
+
+}  // namespace kuea
