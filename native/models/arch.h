@@ -1,0 +1,30 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <variant>
+
+#include "nn/mlp.h"
+
+namespace kuea {
+
+/** Shape of a CLIP vision tower; see ClipVisionArch in lib/native/addon.ts. */
+struct ClipVisionArch {
+  int64_t width, layers, heads, mlp_width, patch_size, image_size, embed_dim;
+  Activation activation;
+};
+
+/** How DINOv2's pos_embed is resampled to another grid; see Dinov2Arch in lib/native/addon.ts. */
+enum class Interpolation { offset, size, antialias };
+
+/** Shape of a DINOv2; see Dinov2Arch in lib/native/addon.ts. */
+struct Dinov2Arch {
+  int64_t width, layers, heads, mlp_width, patch_size, image_size, registers;
+  Activation activation;
+  Interpolation interpolation;
+};
+
+using Arch = std::variant<ClipVisionArch, Dinov2Arch>;
+
+}  // namespace kuea

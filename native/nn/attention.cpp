@@ -1,0 +1,32 @@
+#include "nn/attention.h"
+
+#include <ATen/ops/scaled_dot_product_attention.h>
+
+namespace kuea {
+
+Attention::Attention(Parameters& parameters, const AttentionNames& names, int64_t width, int64_t heads, at::ScalarType compute)
+    : width_(width),
+      heads_(heads),
+      qkv_(parameters, names.qkv_weight, names.qkv_bias, width, 3 * width, compute),
+      proj_(parameters, names.proj + ".weight", names.proj + ".bias", width, width, compute) {}
+
+/** [n, tokens, parts * width] -> [parts, n, heads, tokens, width / heads], a view. */
+at::Tensor Attention::split_heads(const at::Tensor& x, int64_t parts) const {
+  return x.view({x.size(0), x.size(1), parts, heads_, width_ / heads_}).permute({2, 0, 3, 1, 4});
+}
+
+at::Tensor Attention::operator()(const at::Tensor& x) const {
+  const auto qkv = split_heads(qkv_(x), 3);
+  const auto y = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2]);
+  return proj_(y.transpose(1, 2).reshape(x.sizes()));
+}
+
+at::Tensor Attention::first_token(const at::Tensor& x) const {
+  const auto first = x.narrow(1, 0, 1);
+  const auto q = split_heads(qkv_.rows(first, 0, width_), 1);
+  const auto kv = split_heads(qkv_.rows(x, width_, 2 * width_), 2);
+  const auto y = at::scaled_dot_product_attention(q[0], kv[0], kv[1]);
+  return proj_(y.transpose(1, 2).reshape(first.sizes()));
+}
+
+}  // namespace kuea

@@ -1,0 +1,17 @@
+#include "nn/transformer.h"
+
+#include "ops/checkpoint.h"
+
+namespace kuea {
+
+at::Tensor Transformer::first_token(at::Tensor x, bool checkpointing) const {
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const auto& block = blocks_[i];
+    const bool last = i + 1 == blocks_.size();
+    const auto run = [&block, last](const at::Tensor& input) { return last ? block.first_token(input) : block(input); };
+    x = checkpointing ? checkpoint(run, x) : run(x);
+  }
+  return x.select(1, 0);
+}
+
+}  // namespace kuea

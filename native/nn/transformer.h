@@ -1,0 +1,26 @@
+#pragma once
+
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "nn/block.h"
+
+namespace kuea {
+
+/** A stack of blocks of which only the first token is read at the end. */
+class Transformer {
+ public:
+  void add(Parameters& parameters, const BlockSpec& spec, at::ScalarType compute) { blocks_.emplace_back(parameters, spec, compute); }
+
+  /**
+   * x fp32 [n, tokens, width] -> fp32 [n, width], the first token after the last block. With `checkpointing` a block keeps its input alone and
+   * is computed again in the backward.
+   */
+  at::Tensor first_token(at::Tensor x, bool checkpointing) const;
+
+ private:
+  std::vector<Block> blocks_;
+};
+
+}  // namespace kuea

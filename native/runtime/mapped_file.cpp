@@ -1,0 +1,39 @@
+#include "runtime/mapped_file.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "runtime/error.h"
+
+namespace kuea {
+
+MappedFile::MappedFile(const std::string& path, Mode mode) {
+  const auto fail = [&](int fd) {
+    const std::string why = std::strerror(errno);
+    if (fd >= 0) close(fd);
+    throw Error("unreadable_file", "cannot map " + path + ": " + why);
+  };
+  const bool writable = mode == Mode::read_write;
+  const int fd = open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+  if (fd < 0) fail(fd);
+  struct stat info {};
+  if (fstat(fd, &info) != 0) fail(fd);
+  size_ = static_cast<size_t>(info.st_size);
+  if (size_ > 0) {
+    void* address = mmap(nullptr, size_, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
+    if (address == MAP_FAILED) fail(fd);
+    data_ = static_cast<std::byte*>(address);
+  }
+  close(fd);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) munmap(data_, size_);
+}
+
+}  // namespace kuea

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace kuea {
+
+/** A file mapped into memory. Throws Error `unreadable_file`. */
+class MappedFile {
+ public:
+  enum class Mode { read, read_write };
+
+  explicit MappedFile(const std::string& path, Mode mode = Mode::read);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace kuea
