@@ -4,6 +4,7 @@
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new kuea::Environment(env));
   kuea::register_info(env, exports);
+  kuea::register_encoder(env, exports);
   return exports;
 }
 

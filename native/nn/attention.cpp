@@ -10,9 +10,11 @@ Attention::Attention(Parameters& parameters, const AttentionNames& names, int64_
       qkv_(parameters, names.qkv_weight, names.qkv_bias, width, 3 * width, compute),
       proj_(parameters, names.proj + ".weight", names.proj + ".bias", width, width, compute) {}
 
-/** [n, tokens, parts * width] -> [parts, n, heads, tokens, width / heads], a view. */
-at::Tensor Attention::split_heads(const at::Tensor& x, int64_t parts) const {
-  return x.view({x.size(0), x.size(1), parts, heads_, width_ / heads_}).permute({2, 0, 3, 1, 4});
+std::vector<at::Tensor> Attention::split_heads(const at::Tensor& x, int64_t parts) const {
+  // Unbinding (rather than selecting) makes the backward one stack into [n, tokens, parts, ...], which is x's own layout.
+  auto heads = x.view({x.size(0), x.size(1), parts, heads_, width_ / heads_}).unbind(2);
+  for (auto& head : heads) head = head.transpose(1, 2);
+  return heads;
 }
 
 at::Tensor Attention::operator()(const at::Tensor& x) const {

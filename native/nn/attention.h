@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -25,7 +26,8 @@ class Attention {
   at::Tensor first_token(const at::Tensor& x) const;
 
  private:
-  at::Tensor split_heads(const at::Tensor& x, int64_t parts) const;
+  /** [n, tokens, parts * width] -> `parts` views [n, heads, tokens, width / heads]. */
+  std::vector<at::Tensor> split_heads(const at::Tensor& x, int64_t parts) const;
 
   int64_t width_;
   int64_t heads_;

@@ -1,5 +1,7 @@
 #include "ops/linear.h"
 
+#include <optional>
+
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/sum.h>
@@ -13,11 +15,11 @@ using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
 struct Linear : torch::autograd::Function<Linear> {
-  static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& weight, const Variable& bias, const at::Tensor& weight_compute,
-                          const at::Tensor& bias_compute) {
-    ctx->saved_data["bias"] = bias.defined();
+  static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& weight, const std::optional<Variable>& bias, const at::Tensor& weight_compute,
+                          const std::optional<at::Tensor>& bias_compute) {
+    ctx->saved_data["bias"] = bias.has_value();
     ctx->save_for_backward({x, weight_compute});
-    return at::linear(x, weight_compute, bias.defined() ? std::optional<at::Tensor>(bias_compute) : std::nullopt);
+    return at::linear(x, weight_compute, bias_compute);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
@@ -37,7 +39,9 @@ struct Linear : torch::autograd::Function<Linear> {
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& weight_compute,
                   const at::Tensor& bias_compute) {
-  return Linear::apply(x, weight, bias, weight_compute, bias_compute);
+  // The graph's inputs may not be undefined tensors.
+  const auto given = [](const at::Tensor& t) { return t.defined() ? std::optional<at::Tensor>(t) : std::nullopt; };
+  return Linear::apply(x, weight, given(bias), weight_compute, given(bias_compute));
 }
 
 }  // namespace kuea

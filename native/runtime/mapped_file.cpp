@@ -24,6 +24,14 @@ MappedFile::MappedFile(const std::string& path, Mode mode) {
   struct stat info {};
   if (fstat(fd, &info) != 0) fail(fd);
   size_ = static_cast<size_t>(info.st_size);
+  // A store into a hole that the disk has no room for would kill the process with SIGBUS; claim the blocks now.
+  if (writable && size_ > 0) {
+    const int code = posix_fallocate(fd, 0, info.st_size);
+    if (code == ENOSPC || code == EDQUOT) {
+      close(fd);
+      throw Error("disk_full", "the disk has no room for " + path + " (" + std::to_string(size_ >> 20) + " MiB)");
+    }
+  }
   if (size_ > 0) {
     void* address = mmap(nullptr, size_, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
     if (address == MAP_FAILED) fail(fd);

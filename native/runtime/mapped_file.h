@@ -5,7 +5,7 @@
 
 namespace kuea {
 
-/** A file mapped into memory. Throws Error `unreadable_file`. */
+/** A file mapped into memory; for writing its blocks are claimed first. Throws Error `unreadable_file` or `disk_full`. */
 class MappedFile {
  public:
   enum class Mode { read, read_write };

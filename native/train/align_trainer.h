@@ -1,0 +1,92 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "models/encoder.h"
+#include "ops/kernel_alignment.h"
+#include "optim/adamw.h"
+#include "runtime/batch_ring.h"
+#include "train/embedding_cache.h"
+#include "weights/load.h"
+
+namespace kuea {
+
+/** TrainerSpec in lib/native/addon.ts. */
+struct TrainerSpec {
+  EncoderSpec student;
+  std::optional<EncoderSpec> teacher;
+  /** d' of the teacher, also when it is not loaded. */
+  int64_t teacher_dim, teacher_size, image_size;
+  KernelKind kernel;
+  double gamma, c, sigma, sigma_teacher;
+  bool train_kernel;
+  double w;
+  bool fused_loss;
+  at::ScalarType compute;
+  at::Device device = at::kCPU;
+  AdamW::Options optimizer;
+  double weight_decay;
+  int64_t batch_size, micro_batch;
+  bool activation_checkpointing;
+  int64_t slots;
+};
+
+/** StepMetrics in lib/native/addon.ts. */
+struct StepMetrics {
+  double loss, kernel_loss, anchor_loss, cosine_to_original, gamma, c, sigma, seconds;
+};
+
+/** Which of a parameter's three tensors a checkpoint holds. */
+enum class State { value, exp_avg, exp_avg_sq };
+
+/**
+ * The published method: L = w mean_ij (K_clip - K_dino)^2 + mean_i |f(I_i) - f0(I_i)|^2 over one batch, every parameter of the student trained by
+ * AdamW (decay on all of them, none on the kernel's own parameters). Used on the device thread alone.
+ */
+class AlignTrainer {
+ public:
+  explicit AlignTrainer(const TrainerSpec& spec);
+
+  const std::shared_ptr<BatchRing>& ring() const { return ring_; }
+
+  /** The student's parameters, then kernel.gamma, kernel.c, kernel.sigma. */
+  std::vector<Parameter> tensors(State state) const;
+
+  void open_cache(const CacheSpec& spec);
+
+  /** One update from the first `count` images of a slot. Throws Error `non_finite` before anything is changed. */
+  std::optional<StepMetrics> step(size_t slot, int64_t count, std::span<const uint32_t> rows, double lr, bool log);
+
+  /** Frozen embeddings of the slot's images into the cache; how many were computed. */
+  int64_t embed(size_t slot, int64_t count, std::span<const uint32_t> rows);
+
+  void restore(const std::vector<LoadStep>& values, const std::vector<LoadStep>& exp_avg, const std::vector<LoadStep>& exp_avg_sq, int64_t steps);
+
+ private:
+  /** The two constant embeddings of a batch, fp32 on the device. */
+  struct Frozen {
+    at::Tensor original, teacher;
+  };
+
+  at::Tensor pixels(size_t slot, int64_t count) const;
+  at::Tensor by_micro_batch(const Encoder& encoder, const at::Tensor& pixels, int64_t size) const;
+  Frozen compute_frozen(const at::Tensor& pixels) const;
+  Frozen frozen(const at::Tensor& pixels, std::span<const uint32_t> rows);
+  void check_batch(size_t slot, int64_t count, std::span<const uint32_t> rows) const;
+
+  TrainerSpec spec_;
+  Encoder student_;
+  std::optional<Encoder> original_, teacher_;
+  KernelParams kernel_;
+  AdamW optimizer_;
+  std::shared_ptr<BatchRing> ring_;
+  std::optional<EmbeddingCache> cache_;
+};
+
+}  // namespace kuea
