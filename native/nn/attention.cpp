@@ -1,6 +1,6 @@
 #include "nn/attention.h"
 
-#include <ATen/ops/scaled_dot_product_attention.h>
+#include "ops/attention.h"
 
 namespace kuea {
 
@@ -19,7 +19,7 @@ std::vector<at::Tensor> Attention::split_heads(const at::Tensor& x, int64_t part
 
 at::Tensor Attention::operator()(const at::Tensor& x) const {
   const auto qkv = split_heads(qkv_(x), 3);
-  const auto y = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2]);
+  const auto y = attention(qkv[0], qkv[1], qkv[2]);
   return proj_(y.transpose(1, 2).reshape(x.sizes()));
 }
 
@@ -27,7 +27,7 @@ at::Tensor Attention::first_token(const at::Tensor& x) const {
   const auto first = x.narrow(1, 0, 1);
   const auto q = split_heads(qkv_.rows(first, 0, width_), 1);
   const auto kv = split_heads(qkv_.rows(x, width_, 2 * width_), 2);
-  const auto y = at::scaled_dot_product_attention(q[0], kv[0], kv[1]);
+  const auto y = attention(q[0], kv[0], kv[1]);
   return proj_(y.transpose(1, 2).reshape(first.sizes()));
 }
 
