@@ -4,7 +4,7 @@
 
 #include "bind/environment.h"
 #include "bind/registry.h"
-#include "runtime/error.h"
+#include "runtime/caching_allocator.h"
 #include "runtime/torch_compat.h"
 
 namespace kuea {
@@ -39,6 +39,7 @@ Napi::Value use_error_class(const Napi::CallbackInfo& call) {
 }  // namespace
 
 void register_info(Napi::Env env, Napi::Object exports) {
+  install_caching_allocator();
   exports.Set("info", Napi::Function::New(env, info));
   exports.Set("setThreads", Napi::Function::New(env, set_threads));
   exports.Set("useErrorClass", Napi::Function::New(env, use_error_class));

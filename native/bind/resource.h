@@ -8,6 +8,7 @@
 
 #include "bind/environment.h"
 #include "nn/parameters.h"
+#include "runtime/caching_allocator.h"
 #include "runtime/error.h"
 #include "weights/stored_tensor.h"
 #include "weights/write.h"
@@ -35,7 +36,10 @@ void add_close(Napi::Env env, Napi::Object object, std::shared_ptr<Handle<T>> ha
   object.Set("close", Napi::Function::New(env, [handle](const Napi::CallbackInfo& call) -> Napi::Value {
                auto& environment = Environment::of(call.Env());
                return environment.on_device(
-                   call.Env(), [handle] { handle->release(); },
+                   call.Env(), [handle] {
+                     handle->release();
+                     release_cached_memory();
+                   },
                    [handle, &environment](Napi::Env e) -> Napi::Value {
                      environment.remove(handle);
                      return e.Undefined();
