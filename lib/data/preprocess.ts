@@ -1,0 +1,48 @@
+import type { Sharp } from 'sharp';
+
+import { loadAddon } from '../native/load.js';
+import { asUndecodable, decode, openImage, readImage, type Pixels } from './decode.js';
+import { cropWindow, type Preprocessing, type Window } from './geometry.js';
+import type { ImageFormat } from './sniff.js';
+
+/**
+ * Decodes an image (its path, or its bytes), resizes its shortest side and crops its centre, and writes uint8 [3, crop, crop] (RGB planes)
+ * into `target` at `offset`. Throws KueaError `undecodable_image`. In exact mode the result equals Pillow's and torchvision's.
+ */
+export async function preprocess(image: string | Uint8Array, preprocessing: Preprocessing, target: Uint8Array, offset = 0): Promise<void> {
+  if (preprocessing.mode === 'fast') {
+    const { bytes, format } = await readImage(image);
+    if (isPlain(format) && preprocessing.crop <= preprocessing.resize) return fast(bytes, preprocessing, target, offset);
+    image = bytes;
+  }
+  const pixels = await decode(image);
+  await resample(pixels, cropWindow(pixels.width, pixels.height, preprocessing), target, offset);
+}
+
+function resample({ data: source, width, height, channels }: Pixels, window: Window, target: Uint8Array, offset: number): Promise<void> {
+  return loadAddon().resample({ source, width, height, channels, ...window, target, offset });
+}
+
+/** Whether sharp's pipeline alone gives RGB as Pillow does; CMYK and 16-bit images take the exact way in both modes. */
+function isPlain(format: ImageFormat): boolean {
+  return (format.format === 'jpeg' && format.components !== 4) || (format.format === 'png' && format.bitDepth <= 8) || format.format === 'webp';
+}
+
+/** libvips's own resize, from a JPEG decoded at 1/2, 1/4 or 1/8 where that suffices. */
+async function fast(bytes: Uint8Array, preprocessing: Preprocessing, target: Uint8Array, offset: number): Promise<void> {
+  let pixels: Pixels;
+  try {
+    const { width, height } = await openImage(bytes).metadata();
+    const { resizedWidth, resizedHeight, left, top, size } = cropWindow(width, height, preprocessing);
+    const pipeline: Sharp = openImage(bytes)
+      .resize(resizedWidth, resizedHeight, { kernel: 'cubic', fit: 'fill' })
+      .extract({ left, top, width: size, height: size });
+    const { data, info } = await pipeline.removeAlpha().toColourspace('srgb').raw().toBuffer({ resolveWithObject: true });
+    pixels = { data, width: info.width, height: info.height, channels: info.channels as 1 | 3 };
+  } catch (error) {
+    throw asUndecodable(error);
+  }
+  // At its own size this only takes the channels apart, on the libuv pool.
+  const size = preprocessing.crop;
+  await resample(pixels, { resizedWidth: size, resizedHeight: size, left: 0, top: 0, size }, target, offset);
+}

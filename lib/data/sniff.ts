@@ -1,0 +1,51 @@
+/** What the first bytes of a file say that it is, whatever its name says. Formats that sharp cannot decode are named for the error. */
+export type ImageFormat =
+  | { format: 'jpeg'; components: number }
+  | { format: 'png'; bitDepth: number; colourType: number }
+  | { format: 'webp' }
+  | { format: 'gif' }
+  | { format: 'tiff' }
+  | { format: 'unsupported'; name: string };
+
+/** PNG colour type of a greyscale image without alpha. */
+export const pngGrey = 0;
+
+const unsupported: [name: string, magic: string][] = [
+  ['a BMP', 'BM'],
+  ['a PNM', 'P5'],
+  ['a PNM', 'P6'],
+  ['a Photoshop file', '8BPS'],
+  ['a gzip file', '\x1f\x8b'],
+  ['a PDF', '%PDF'],
+];
+
+/** Components in a JPEG's frame header (1 grey, 3 colour, 4 CMYK), 0 when there is none. */
+function jpegComponents(bytes: Uint8Array): number {
+  let at = 2;
+  while (at + 9 < bytes.length) {
+    if (bytes[at] !== 0xff) {
+      at++;
+      continue;
+    }
+    const marker = bytes[at + 1]!;
+    // SOF0 to SOF15, without DHT (c4), JPG (c8) and DAC (cc), which share the range.
+    if (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc) return bytes[at + 9]!;
+    // Fill bytes and markers without a segment.
+    if (marker === 0xff) at += 1;
+    else if (marker === 0x00 || marker === 0x01 || (marker >= 0xd0 && marker <= 0xd8)) at += 2;
+    else at += 2 + ((bytes[at + 2]! << 8) | bytes[at + 3]!);
+  }
+  return 0;
+}
+
+/** Recognises an image by its first bytes; undefined when they are of no format known here. */
+export function sniff(bytes: Uint8Array): ImageFormat | undefined {
+  const start = (magic: string, at = 0) => bytes.length >= at + magic.length && [...magic].every((c, i) => bytes[at + i] === c.charCodeAt(0));
+  if (start('\xff\xd8\xff')) return { format: 'jpeg', components: jpegComponents(bytes) };
+  if (start('\x89PNG\r\n\x1a\n')) return { format: 'png', bitDepth: bytes[24] ?? 0, colourType: bytes[25] ?? 0 };
+  if (start('RIFF') && start('WEBP', 8)) return { format: 'webp' };
+  if (start('GIF8')) return { format: 'gif' };
+  if (start('II*\0') || start('MM\0*')) return { format: 'tiff' };
+  const found = unsupported.find(([, magic]) => start(magic));
+  return found && { format: 'unsupported', name: found[0] };
+}
