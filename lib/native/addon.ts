@@ -123,6 +123,8 @@ export interface TrainerSpec {
   student: EncoderSpec;
   /** Null when every row will come from a complete cache: then neither frozen model is in memory. */
   teacher: EncoderSpec | null;
+  /** Dimension of the teacher's embedding, also when it is not loaded. */
+  teacherDim: number;
   /** Side in pixels of the teacher's input; pixels of another size are resized on the device (antialiased bicubic). */
   teacherSize: number;
   kernel: KernelSpec;

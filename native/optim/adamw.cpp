@@ -5,6 +5,7 @@
 #include <ATen/ops/fill.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
+#include <torch/csrc/autograd/variable.h>
 
 namespace kuea {
 
@@ -40,6 +41,8 @@ void AdamW::step(double lr) {
     if (parameters.empty()) continue;
     at::_fused_adamw_(parameters, grads, exp_avgs, exp_avg_sqs, {}, steps, lr, options_.beta1, options_.beta2, group.weight_decay, options_.eps, false,
                       false);
+    // The fused kernel does not move the version counters by which modules know that their copies are old.
+    for (const auto& parameter : parameters) torch::autograd::impl::bump_version(parameter);
   }
 }
 
