@@ -1,0 +1,57 @@
+import type { Batch } from '../data/loader.js';
+import { KueaError } from '../errors.js';
+
+/** What a program gives to the one training loop. `Metrics` is what its step reports on a logging step. */
+export interface Training<Metrics> {
+  /** Batches in order, from update `start` on. */
+  batches: AsyncIterable<Batch>;
+  /** Updates already made, and the number to reach. */
+  start: number;
+  steps: number;
+  logEvery: number;
+  /** 0 saves at the end alone. */
+  saveEvery: number;
+  learningRate(step: number): number;
+  /** One update; the metrics when `log` is set. Resolves when the batch's slot may be filled again. */
+  step(batch: Batch, lr: number, log: boolean): Promise<Metrics | null>;
+  release(batch: Batch): void;
+  onStep(step: number, batch: Batch, lr: number, metrics: Metrics): Promise<void> | void;
+  /** Saves the state after `step` updates. */
+  save(step: number): Promise<void>;
+  /** Asks to stop: the step that runs is finished and saved. */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * The one loop. Returns the number of updates made in total: less than `steps` when the signal stopped it. A failing step (a non-finite loss,
+ * say) ends it with the step named; the last checkpoint stays.
+ */
+export async function train<Metrics>(training: Training<Metrics>): Promise<number> {
+  const { start, steps, logEvery, saveEvery, signal } = training;
+  let done = start;
+  let saved = start;
+  if (done < steps && !signal?.aborted) {
+    for await (const batch of training.batches) {
+      const lr = training.learningRate(done);
+      const log = done % logEvery === 0 || done + 1 === steps;
+      let metrics: Metrics | null;
+      try {
+        metrics = await training.step(batch, lr, log);
+      } catch (error) {
+        if (!(error instanceof KueaError)) throw error;
+        throw new KueaError(error.code, `step ${done + 1}: ${error.message}; ${saved > 0 ? `the checkpoint of step ${saved} is kept` : 'there is no checkpoint yet'}`, { cause: error });
+      } finally {
+        training.release(batch);
+      }
+      done++;
+      if (metrics) await training.onStep(done, batch, lr, metrics);
+      const stop = done === steps || signal?.aborted === true;
+      if (stop || (saveEvery > 0 && done % saveEvery === 0)) {
+        await training.save(done);
+        saved = done;
+      }
+      if (stop) break;
+    }
+  }
+  return done;
+}
