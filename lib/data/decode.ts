@@ -120,7 +120,8 @@ export function asUndecodable(error: unknown): KueaError {
   return undecodable(`found a damaged one (${message.replace(/^Input (buffer|file) has corrupt header:\s*/, '').split('\n')[0]})`, error);
 }
 
-function unreadable(error: NodeJS.ErrnoException): never {
+/** Why a file could not be read, as `undecodable_image`. */
+export function unreadable(error: NodeJS.ErrnoException): never {
   if (error.code === 'EISDIR') throw undecodable('found a folder', error);
   if (error.code === 'ENOENT') throw undecodable('found no such file', error);
   throw undecodable(`found a file that cannot be read (${error.message})`, error);

@@ -1,0 +1,48 @@
+import { appendFile, readFile } from 'node:fs/promises';
+
+import { KueaError } from '../errors.js';
+
+/** The undecodable images of a run, each listed once in `skipped.jsonl` as {index, name, reason}, also over epochs and resumes. */
+export class SkippedImages {
+  private readonly seen = new Set<number>();
+  private writing: Promise<void> = Promise.resolve();
+
+  private constructor(
+    private readonly file: string | undefined,
+    private readonly max: number,
+  ) {}
+
+  /** Knows what an existing `file` lists. Without a file nothing is written. */
+  static async open(file: string | undefined, max: number): Promise<SkippedImages> {
+    const skipped = new SkippedImages(file, max);
+    const text = file ? await readFile(file, 'utf8').catch(() => '') : '';
+    for (const line of text.split('\n')) {
+      // A line that a crash cut short is written again.
+      try {
+        skipped.seen.add((JSON.parse(line) as { index: number }).index);
+      } catch {
+        continue;
+      }
+    }
+    return skipped;
+  }
+
+  get count(): number {
+    return this.seen.size;
+  }
+
+  /** Lists an image. Throws KueaError `too_many_skipped` when it is one more than the run puts up with. */
+  async add(index: number, name: string, reason: string): Promise<void> {
+    if (this.seen.has(index)) return;
+    this.seen.add(index);
+    const { file } = this;
+    if (file) {
+      this.writing = this.writing.then(() => appendFile(file, `${JSON.stringify({ index, name, reason })}\n`));
+      await this.writing;
+    }
+    if (this.count > this.max) {
+      const list = file ? `${file} lists them` : `the last is ${name}: ${reason}`;
+      throw new KueaError('too_many_skipped', `expected at most ${this.max} undecodable images, found ${this.count} (${list}): mend the data or raise --max-skipped`);
+    }
+  }
+}
