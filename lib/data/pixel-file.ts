@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
 
 import { KueaError } from '../errors.js';
-import { readSafetensorsHeader } from '../weights/safetensors.js';
+import { readSafetensors } from '../weights/safetensors.js';
 import type { PixelSource } from './source.js';
 
 /**
@@ -10,7 +10,7 @@ import type { PixelSource } from './source.js';
  * tensor, and what reading the header throws.
  */
 export async function openPixelFile(file: string): Promise<PixelSource> {
-  const header = await readSafetensorsHeader(file);
+  const header = await readSafetensors(file);
   const pixels = header.tensors.get('pixels');
   const [count, channels, height, width] = pixels?.shape ?? [];
   if (!pixels || pixels.dtype !== 'U8' || pixels.shape.length !== 4 || channels !== 3 || height !== width) {

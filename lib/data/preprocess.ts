@@ -1,9 +1,13 @@
 import type { Sharp } from 'sharp';
 
+import { KueaError } from '../errors.js';
 import { loadAddon } from '../native/load.js';
 import { asUndecodable, decode, openImage, readImage, type Pixels } from './decode.js';
 import { cropWindow, type Preprocessing, type Window } from './geometry.js';
 import type { ImageFormat } from './sniff.js';
+
+/** The kernel counts pixels along a side in 32 bits. */
+const longestSide = 2 ** 31 - 1;
 
 /**
  * Decodes an image (its path, or its bytes), resizes its shortest side and crops its centre, and writes uint8 [3, crop, crop] (RGB planes)
@@ -16,7 +20,11 @@ export async function preprocess(image: string | Uint8Array, preprocessing: Prep
     image = bytes;
   }
   const pixels = await decode(image);
-  await resample(pixels, cropWindow(pixels.width, pixels.height, preprocessing), target, offset);
+  const window = cropWindow(pixels.width, pixels.height, preprocessing);
+  if (Math.max(window.resizedWidth, window.resizedHeight) > longestSide) {
+    throw new KueaError('undecodable_image', `expected an image of sane proportions, found ${pixels.width} x ${pixels.height} pixels`);
+  }
+  await resample(pixels, window, target, offset);
 }
 
 function resample({ data: source, width, height, channels }: Pixels, window: Window, target: Uint8Array, offset: number): Promise<void> {
@@ -28,7 +36,10 @@ function isPlain(format: ImageFormat): boolean {
   return (format.format === 'jpeg' && format.components !== 4) || (format.format === 'png' && format.bitDepth <= 8) || format.format === 'webp';
 }
 
-/** libvips's own resize, from a JPEG decoded at 1/2, 1/4 or 1/8 where that suffices. */
+/**
+ * libvips's own resize, from a JPEG decoded at 1/2, 1/4 or 1/8 where that suffices: pays for images several times the model's size. Reduced JPEGs
+ * and enlargements may be sampled a fraction of a pixel beside the exact place.
+ */
 async function fast(bytes: Uint8Array, preprocessing: Preprocessing, target: Uint8Array, offset: number): Promise<void> {
   let pixels: Pixels;
   try {

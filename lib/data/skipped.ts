@@ -1,4 +1,4 @@
-import { appendFile, readFile } from 'node:fs/promises';
+import { appendFile, readFile, truncate } from 'node:fs/promises';
 
 import { KueaError } from '../errors.js';
 
@@ -15,14 +15,12 @@ export class SkippedImages {
   /** Knows what an existing `file` lists. Without a file nothing is written. */
   static async open(file: string | undefined, max: number): Promise<SkippedImages> {
     const skipped = new SkippedImages(file, max);
-    const text = file ? await readFile(file, 'utf8').catch(() => '') : '';
-    for (const line of text.split('\n')) {
-      // A line that a crash cut short is written again.
-      try {
-        skipped.seen.add((JSON.parse(line) as { index: number }).index);
-      } catch {
-        continue;
-      }
+    const bytes = file ? await readFile(file).catch(() => Buffer.alloc(0)) : Buffer.alloc(0);
+    // A line that a crash cut short is taken off; its image is listed again when it is met.
+    const whole = bytes.lastIndexOf('\n') + 1;
+    if (file && whole < bytes.length) await truncate(file, whole);
+    for (const line of bytes.toString('utf8', 0, whole).split('\n')) {
+      if (line) skipped.seen.add((JSON.parse(line) as { index: number }).index);
     }
     return skipped;
   }

@@ -37,8 +37,9 @@ async function openFolder(folder: string): Promise<Source> {
   return nonEmpty(images, folder);
 }
 
-function nonEmpty(source: Source, ref: string): Source {
+async function nonEmpty(source: Source, ref: string): Promise<Source> {
   if (source.length > 0) return source;
+  await source.close();
   const looked = source.kind === 'pixels' ? 'in its "pixels"' : `with the extensions ${imageExtensions.join(', ')} (folders are searched to the bottom)`;
   throw new KueaError('data_empty', `expected at least one image in ${ref}, found none ${looked}`);
 }

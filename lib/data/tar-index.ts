@@ -14,6 +14,15 @@ const block = 512;
 /** Read at a time: a header, and what often follows at once (a caption, a label, the next header). */
 const window = 8 * block;
 
+/** Undefined when the numbers in it are none. */
+function headerAt(raw: Buffer, local?: Pax, global?: Pax): Header | undefined {
+  try {
+    return new Header(raw, 0, local, global);
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * Lists the regular files of a tar (ustar, GNU and pax long names) by reading its headers only. Throws KueaError `gzip_shard` for a
  * compressed one, `truncated_shard` when a member goes past the end of the file, and `bad_shard` when a header is damaged; each names
@@ -48,9 +57,9 @@ export async function indexTar(file: string): Promise<TarMember[]> {
         throw new KueaError('gzip_shard', `expected an uncompressed tar, found gzip in ${file}: images are read at random, so unpack it with gunzip first`);
       }
       if (raw.length < block) throw truncated(at);
-      const header = new Header(raw, 0, local, global);
-      if (header.nullBlock) break;
-      if (!header.cksumValid) throw new KueaError('bad_shard', `expected a tar header at offset ${at} of ${file}, found other bytes: the shard is damaged or not a tar`);
+      const header = headerAt(raw, local, global);
+      if (header?.nullBlock) break;
+      if (!header?.cksumValid) throw new KueaError('bad_shard', `expected a tar header at offset ${at} of ${file}, found other bytes: the shard is damaged or not a tar`);
       const size = header.size ?? 0;
       const body = at + block;
       const path = longPath ?? header.path ?? '';
