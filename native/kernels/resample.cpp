@@ -6,7 +6,7 @@
 
 // The loops are plain; the compiler makes one version for each instruction set and the loader picks one. Without IFUNC there is one version.
 #if defined(__x86_64__) && defined(__gnu_linux__)
-#define KUEA_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define KUEA_CLONES __attribute__((target_clones("avx2", "default")))
 #else
 #define KUEA_CLONES
 #endif
