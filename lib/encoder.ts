@@ -1,4 +1,4 @@
-import { preprocess } from './data/decode.js';
+import { preprocess } from './data/preprocess.js';
 import { KueaError } from './errors.js';
 import type { NativeEncoder, Precision } from './native/addon.js';
 import { loadAddon } from './native/load.js';
