@@ -75,7 +75,8 @@ export class Sampler {
   /** Images that take part. */
   readonly images: number;
   readonly stepsPerEpoch: number;
-  private readonly members: Uint32Array;
+  /** Indices of those images, ascending. */
+  readonly members: Uint32Array;
   private current: { epoch: number; order: Uint32Array } | undefined;
 
   /** Throws KueaError `bad_option`, and `too_few_images` when the images do not fill one batch. */

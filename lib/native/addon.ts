@@ -188,8 +188,11 @@ export interface NativeTrainer {
 export interface NativeEncoder {
   readonly dim: number;
   readonly parameters: { name: string; shape: number[] }[];
-  /** pixels: uint8 [count, 3, size, size]. Resolves to fp32 [count, dim], un-normalised. */
-  encode(pixels: Uint8Array, count: number, size: number): Promise<Float32Array>;
+  /**
+   * pixels: uint8 [count, 3, size, size], resized on the device to `resized` a side (antialiased bicubic) when that is given. Resolves to
+   * fp32 [count, dim], un-normalised.
+   */
+  encode(pixels: Uint8Array, count: number, size: number, resized?: number): Promise<Float32Array>;
   write(file: string, header: Uint8Array, steps: WriteStep[]): Promise<void>;
   close(): Promise<void>;
 }

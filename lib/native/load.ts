@@ -22,6 +22,10 @@ export function packageRoot(): string {
   return folder;
 }
 
+export function packageVersion(root = packageRoot()): string {
+  return (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version;
+}
+
 /** Reads the build record. Throws KueaError `addon_missing` when there is no finished build. */
 export function buildRecord(root = packageRoot()): BuildRecord {
   const file = join(root, 'build', 'Release', 'kuea.build.json');
@@ -41,7 +45,7 @@ export function loadAddon(): Addon {
   if (loaded) return loaded;
   const root = packageRoot();
   const record = buildRecord(root);
-  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+  const version = packageVersion(root);
   const platform = `${process.platform}-${process.arch}`;
   const remedy = 'run "npm run build:native" again';
   if (record.version !== version || record.platform !== platform) {

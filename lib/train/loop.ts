@@ -1,8 +1,7 @@
-import type { Batch } from '../data/loader.js';
 import { KueaError } from '../errors.js';
 
-/** What a program gives to the one training loop. `Metrics` is what its step reports on a logging step. */
-export interface Training<Metrics> {
+/** What a program gives to the one training loop: its batches, and a step that reports `Metrics` when it is asked to log. */
+export interface Training<Batch, Metrics> {
   /** Batches in order, from update `start` on. */
   batches: AsyncIterable<Batch>;
   /** Updates already made, and the number to reach. */
@@ -26,7 +25,7 @@ export interface Training<Metrics> {
  * The one loop. Returns the number of updates made in total: less than `steps` when the signal stopped it. A failing step (a non-finite loss,
  * say) ends it with the step named; the last checkpoint stays.
  */
-export async function train<Metrics>(training: Training<Metrics>): Promise<number> {
+export async function train<Batch, Metrics>(training: Training<Batch, Metrics>): Promise<number> {
   const { start, steps, logEvery, saveEvery, signal } = training;
   let done = start;
   let saved = start;

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 
 import type { NativeTrainer, WriteStep } from '../native/addon.js';
+import { toBytes } from '../weights/key-map.js';
 import { buildHeader, readSafetensors } from '../weights/safetensors.js';
 
 const moments = ['exp_avg', 'exp_avg_sq'] as const;
@@ -33,8 +34,8 @@ export async function restoreTrainerState(trainer: NativeTrainer, folder: string
   };
   await trainer.restore(
     [
-      ...Array.from(weights.tensors, ([parameter, source]) => ({ parameter, source, state: 'value' as const })),
-      ...Array.from(optimizer.tensors, ([name, source]) => ({ ...split(name), source })),
+      ...Array.from(weights.tensors, ([parameter, tensor]) => ({ parameter, source: toBytes(parameter, tensor), state: 'value' as const })),
+      ...Array.from(optimizer.tensors, ([name, tensor]) => ({ ...split(name), source: toBytes(name, tensor) })),
     ],
     step,
   );

@@ -1,0 +1,232 @@
+import { rm } from 'node:fs/promises';
+
+import { resolveAlignConfig, type AlignConfig, type AlignOptions } from './config/schema.js';
+import { Loader, type FilledSlot } from './data/loader.js';
+import { Sampler } from './data/sampler.js';
+import type { Source } from './data/source.js';
+import { openSource } from './data/sources.js';
+import type { Addon, CacheSpec, ClipVisionArch, Dinov2Arch, EncoderSpec, KernelSpec, NativeTrainer, StepMetrics } from './native/addon.js';
+import { loadAddon, packageVersion } from './native/load.js';
+import { openCache, presentRows, type CacheKey } from './train/embedding-cache.js';
+import { EventStream } from './train/event-stream.js';
+import type { AlignEvent, AlignResult } from './train/events.js';
+import { fitKernel } from './train/fit-kernel.js';
+import { train } from './train/loop.js';
+import { latestCheckpoint, saveCheckpoint } from './train/checkpoints.js';
+import { MetricsFile, type MetricsLine } from './train/metrics.js';
+import { planAlignment, slots, teacherSizeOf, type AlignPlan } from './train/plan.js';
+import { RunFolder } from './train/run-folder.js';
+import { sampleEmbeddings } from './train/sample-embeddings.js';
+import { learningRate } from './train/schedule.js';
+import { restoreTrainerState, writeTrainerState } from './train/trainer-state.js';
+import { exportWeights } from './weights/export.js';
+import { openWeights, type WeightsFile } from './weights/open.js';
+import { imagenetStatistics } from './weights/preprocessing.js';
+
+/** A run under way: iterate it for its events (unread ones wait), await `result` for its outcome. It proceeds whether or not it is iterated. */
+export interface AlignRun extends AsyncIterable<AlignEvent> {
+  readonly result: Promise<AlignResult>;
+}
+
+/**
+ * Aligns a CLIP vision encoder to a DINOv2 on images alone (the method of KUEA, ICML 2025): fine-tunes it until its kernel matrix matches the
+ * teacher's while each embedding stays near its old place. Options are those of `kuea-align --help` in camelCase.
+ *
+ * When `signal` is aborted the step that runs is finished and saved, and the result says `interrupted`. Rejects with a KueaError; a rejected
+ * run leaves its last checkpoint, and `resume: true` goes on from it.
+ */
+export function align(options: AlignOptions, { signal }: { signal?: AbortSignal } = {}): AlignRun {
+  const events = new EventStream<AlignEvent>();
+  const result = run(resolveAlignConfig(options), (event) => events.push(event), signal);
+  result.then(
+    () => events.end(),
+    (error: unknown) => events.fail(error),
+  );
+  return { result, [Symbol.asyncIterator]: () => events[Symbol.asyncIterator]() };
+}
+
+type Emit = (event: AlignEvent) => void;
+
+/** What a run works with, once its options are understood. */
+interface Job {
+  config: AlignConfig;
+  student: WeightsFile & { arch: ClipVisionArch };
+  teacher: WeightsFile & { arch: Dinov2Arch };
+  source: Source;
+  sampler: Sampler;
+  plan: AlignPlan;
+  emit: Emit;
+  signal: AbortSignal | undefined;
+}
+
+async function run(config: AlignConfig, emit: Emit, signal: AbortSignal | undefined): Promise<AlignResult> {
+  const student = (await openWeights(config.student, { family: 'clip', activation: config.activation })) as Job['student'];
+  const teacher = (await openWeights(config.teacher, { family: 'dinov2' })) as Job['teacher'];
+  const source = await openSource(config.data);
+  try {
+    const { batchSize, seed, shuffle, fraction } = config;
+    const sampler = new Sampler({ length: source.length, batchSize, seed, shuffle, fraction });
+    const plan = planAlignment(config, { student: student.arch, teacher: teacher.arch, images: sampler.images });
+    emit({ type: 'start', plan });
+    if (config.dryRun) return { steps: 0, interrupted: false, skipped: 0, exports: [] };
+
+    const folder = await RunFolder.open(config);
+    try {
+      return await alignInto(folder, { config, student, teacher, source, sampler, plan, emit, signal });
+    } finally {
+      await folder.close();
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+function encoderSpecs({ config, student, teacher }: Job): { student: EncoderSpec; teacher: EncoderSpec } {
+  const spec = ({ arch, plan, mean, std }: WeightsFile): EncoderSpec => ({ arch, weights: plan, mean, std });
+  // The published run normalises the teacher's pixels with CLIP's statistics.
+  const statistics = config.teacherStatistics === 'clip' ? { mean: student.mean, std: student.std } : imagenetStatistics;
+  return { student: spec(student), teacher: { ...spec(teacher), ...statistics } };
+}
+
+/** As the published loop prepares its images: open_clip's evaluation transform at the student's size. */
+const preprocessingOf = ({ config, student }: Job) => ({ resize: student.arch.imageSize, crop: student.arch.imageSize, mode: config.resample });
+
+async function openEmbeddingCache(job: Job, folder: string): Promise<CacheSpec & { complete: boolean }> {
+  const { config, student, teacher, source, sampler, emit } = job;
+  const specs = encoderSpecs(job);
+  const key: CacheKey = {
+    student: await student.fingerprint(),
+    teacher: await teacher.fingerprint(),
+    preprocessing: JSON.stringify([preprocessingOf(job), specs.student.mean, specs.student.std, specs.teacher.mean, specs.teacher.std, teacherSizeOf(config, student.arch)]),
+    data: await source.fingerprint(),
+    precision: config.precision,
+  };
+  const { spec, rebuilt } = await openCache(folder, key, source.length, [student.arch.embedDim, teacher.arch.width]);
+  const present = await presentRows(spec, sampler.members);
+  emit({ type: 'cache', folder, present, images: sampler.images, ...(rebuilt ? { rebuilt } : {}) });
+  return { ...spec, complete: present === sampler.images };
+}
+
+/** The kernel to start from: as given, or fitted on a sample of images. */
+async function startingKernel(addon: Addon, job: Job): Promise<KernelSpec> {
+  const { config, student, source, emit, signal } = job;
+  const kernel: KernelSpec = { kind: config.kernel, gamma: config.gamma, c: config.coef0, sigma: config.sigma, sigmaTeacher: config.sigmaTeacher };
+  if (!config.fitKernel) return kernel;
+  const models = { ...encoderSpecs(job), teacherSize: teacherSizeOf(config, student.arch), device: config.device };
+  const data = { source, preprocessing: preprocessingOf(job), count: config.fitImages, seed: config.seed, maxSkipped: config.maxSkipped };
+  const sample = await sampleEmbeddings(addon, models, data, signal);
+  const { kernel: fitted, before, after } = await fitKernel(addon, sample, kernel);
+  emit({ type: 'fit', images: sample.n, gamma: fitted.gamma, c: fitted.c, sigma: fitted.sigma, before, after });
+  return fitted;
+}
+
+async function alignInto(folder: RunFolder, job: Job): Promise<AlignResult> {
+  const { config, student, teacher, plan, emit } = job;
+  const started = performance.now();
+  const addon = loadAddon();
+  if (config.threads) await addon.setThreads(config.threads);
+  const cache = config.cache === 'off' ? null : await openEmbeddingCache(job, config.cache ?? folder.file('cache'));
+  const checkpoint = config.resume ? await latestCheckpoint(folder) : null;
+  // A checkpoint holds the kernel's parameters; the fit is for the first start.
+  const kernel = checkpoint ? { kind: config.kernel, gamma: config.gamma, c: config.coef0, sigma: config.sigma, sigmaTeacher: config.sigmaTeacher } : await startingKernel(addon, job);
+  const specs = encoderSpecs(job);
+  const trainer = await addon.openTrainer({
+    student: specs.student,
+    teacher: cache?.complete ? null : specs.teacher,
+    teacherDim: teacher.arch.width,
+    teacherSize: teacherSizeOf(config, student.arch),
+    kernel,
+    trainKernel: config.kernelParams === 'trainable',
+    w: config.w,
+    lossBackend: config.lossBackend,
+    precision: config.precision,
+    device: config.device,
+    optimizer: { beta1: config.beta1, beta2: config.beta2, eps: config.eps, weightDecay: config.weightDecay },
+    batchSize: config.batchSize,
+    microBatch: config.microBatch ?? config.batchSize,
+    activationCheckpointing: config.activationCheckpointing,
+    slots,
+  });
+  try {
+    if (cache) await trainer.openCache(cache);
+    if (checkpoint) {
+      await restoreTrainerState(trainer, checkpoint.path, checkpoint.step);
+      emit({ type: 'resume', step: checkpoint.step, path: checkpoint.path });
+    }
+    const trained = await trainFrom(checkpoint?.step ?? 0, trainer, folder, job);
+    const interrupted = trained.steps < plan.steps;
+    const exports = interrupted ? [] : await exportAll(trainer, folder, job);
+    emit({ type: 'done', steps: trained.steps, interrupted, skipped: trained.skipped, seconds: (performance.now() - started) / 1000 });
+    return { ...trained, interrupted, exports };
+  } finally {
+    await trainer.close();
+  }
+}
+
+async function trainFrom(start: number, trainer: NativeTrainer, folder: RunFolder, job: Job): Promise<Pick<AlignResult, 'steps' | 'skipped' | 'metrics'>> {
+  const { config, source, sampler, plan, emit, signal } = job;
+  const { steps } = plan;
+  const metricsFile = await MetricsFile.open(folder.file('metrics.jsonl'), start);
+  const loader = new Loader({
+    source,
+    sampler,
+    slots: trainer.slots,
+    preprocessing: preprocessingOf(job),
+    startStep: start,
+    endStep: steps,
+    maxSkipped: config.maxSkipped,
+    skippedFile: folder.file('skipped.jsonl'),
+    ...(config.workers ? { concurrency: config.workers } : {}),
+  });
+  let last: MetricsLine | undefined;
+  let images = 0;
+  let since = performance.now();
+  try {
+    const done = await train<FilledSlot, StepMetrics>({
+      batches: loader,
+      start,
+      steps,
+      logEvery: config.logEvery,
+      saveEvery: config.saveEvery,
+      learningRate: (step) => learningRate(config, step, steps),
+      step: ({ slot, count, rows }, lr, log) => {
+        images += count;
+        return trainer.step({ slot, count, rows, lr, log });
+      },
+      release: ({ slot }) => loader.release(slot),
+      onStep: async (step, batch, lr, { loss, kernelLoss, anchorLoss, cosineToOriginal, gamma, c, sigma, seconds }) => {
+        const now = performance.now();
+        last = {
+          step, epoch: batch.epoch, lr, loss, kernel_loss: kernelLoss, anchor_loss: anchorLoss, cosine_to_original: cosineToOriginal, gamma, c, sigma,
+          images_per_second: (images * 1000) / (now - since), decode_wait_ms: batch.waitMs, decode_ms: batch.decodeMs, seconds,
+        };
+        images = 0;
+        since = now;
+        await metricsFile.write(last);
+        emit({ type: 'step', steps, ...last });
+      },
+      save: async (step) => {
+        const saved = await saveCheckpoint(folder, step, packageVersion(), config.keepCheckpoints, (path) => writeTrainerState(trainer, path));
+        emit({ type: 'checkpoint', ...saved });
+      },
+      signal,
+    });
+    return { steps: done, skipped: loader.skippedCount, ...(last ? { metrics: last } : {}) };
+  } finally {
+    await metricsFile.close();
+  }
+}
+
+async function exportAll(trainer: NativeTrainer, folder: RunFolder, { config, student, emit }: Job): Promise<AlignResult['exports']> {
+  const names = { hf: 'hf', open_clip: 'open_clip', openai: 'openai.safetensors', visual: 'visual.safetensors' };
+  const exports: AlignResult['exports'] = [];
+  for (const layout of config.exportLayouts) {
+    const path = folder.file('export', names[layout]);
+    // A run that is resumed after its end exports the same weights again.
+    await rm(path, { recursive: true, force: true });
+    await exportWeights(student, layout, path, trainer.write);
+    exports.push({ layout, path });
+    emit({ type: 'export', layout, path });
+  }
+  return exports;
+}

@@ -1,0 +1,17 @@
+#!/usr/bin/env node
+import { Command } from 'commander';
+
+import { packageVersion } from '../native/load.js';
+import { alignCommand } from './align-command.js';
+import { convertCommand } from './convert-command.js';
+import { doctorCommand } from './doctor-command.js';
+import { runCli } from './run-cli.js';
+
+const program = new Command('kuea')
+  .description('Make CLIP see better: align its vision encoder to DINOv2 on images alone.')
+  .version(packageVersion())
+  .addCommand(alignCommand('align'))
+  .addCommand(convertCommand())
+  .addCommand(doctorCommand());
+
+await runCli(program);

@@ -1,0 +1,55 @@
+import { readdirSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+
+import { parse, stringify } from 'yaml';
+
+import { KueaError } from '../errors.js';
+import { packageRoot } from '../native/load.js';
+import { camelCase, nearest, snakeCase } from './keys.js';
+
+/** Names of the published recipes that ship with the package (configs/NAME.yaml). */
+export function presetNames(): string[] {
+  return readdirSync(join(packageRoot(), 'configs'))
+    .filter((name) => name.endsWith('.yaml'))
+    .map((name) => basename(name, '.yaml'))
+    .sort();
+}
+
+/** Options of a YAML file, keys in camelCase. Throws KueaError `bad_config`. */
+export async function readConfigFile(file: string): Promise<Record<string, unknown>> {
+  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+    throw new KueaError('bad_config', `cannot read the config ${file}: ${(cause as Error).message}`, { cause });
+  });
+  let parsed: unknown;
+  try {
+    parsed = parse(text) ?? {};
+  } catch (cause) {
+    throw new KueaError('bad_config', `expected YAML in ${file}: ${(cause as Error).message.split('\n')[0]}`, { cause });
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw new KueaError('bad_config', `expected "key: value" lines in ${file}, found something else`);
+  return Object.fromEntries(Object.entries(parsed).map(([key, value]) => [camelCase(key), value]));
+}
+
+/** Options of a preset. Throws KueaError `unknown_preset`, naming the nearest. */
+export function readPreset(name: string): Promise<Record<string, unknown>> {
+  const known = presetNames();
+  if (!known.includes(name)) throw new KueaError('unknown_preset', `unknown preset ${name}: did you mean ${nearest(name, known)}? There are ${known.join(', ')}`);
+  return readConfigFile(join(packageRoot(), 'configs', `${name}.yaml`));
+}
+
+/** One `--set key=value`; the value is read as YAML, so numbers, booleans and lists keep their types. Throws KueaError `bad_option`. */
+export function parseSetting(setting: string): [key: string, value: unknown] {
+  const at = setting.indexOf('=');
+  if (at < 1) throw new KueaError('bad_option', `expected --set key=value, found ${setting}`);
+  try {
+    return [camelCase(setting.slice(0, at).trim()), parse(setting.slice(at + 1))];
+  } catch (cause) {
+    throw new KueaError('bad_option', `expected a YAML value in --set ${setting}: ${(cause as Error).message.split('\n')[0]}`, { cause });
+  }
+}
+
+/** A configuration as config.yaml, keys in snake_case. */
+export function toYaml(config: Record<string, unknown>): string {
+  return stringify(Object.fromEntries(Object.entries(config).map(([key, value]) => [snakeCase(key), value])));
+}
