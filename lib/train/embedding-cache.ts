@@ -45,7 +45,7 @@ async function mismatch(file: string, key: CacheKey, rows: number, dims: [number
     if (found.dims[0] !== dims[0] || found.dims[1] !== dims[1]) return { why: `its embeddings have ${found.dims.join(' and ')} dimensions, the models ${dims.join(' and ')}` };
     return { spec: found.spec };
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
+    if (error instanceof KueaError && error.code === 'file_not_found') return {};
     return { why: `it cannot be read (${(error as Error).message})` };
   }
 }
