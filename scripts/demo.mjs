@@ -31,7 +31,7 @@ function align(out) {
   process.on('SIGTERM', () => child.kill('SIGTERM'));
   return new Promise((resolve, reject) => {
     child.on('error', reject);
-    child.on('exit', (code, signal) => resolve(code ?? (signal ? 1 : 0)));
+    child.on('exit', (code) => resolve(code ?? 1));
   });
 }
 
@@ -48,7 +48,7 @@ try {
   await drawScenes();
   const out = newRun();
   process.exitCode = await align(out);
-  if (process.exitCode === 0) console.log(summary(out));
+  if (process.exitCode === 0 && existsSync(join(root, out, 'metrics.jsonl'))) console.log(summary(out));
 } catch (error) {
   console.error(`demo: ${error.message}`);
   process.exitCode = 1;
