@@ -5,6 +5,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new kuea::Environment(env));
   kuea::register_info(env, exports);
   kuea::register_resample(env, exports);
+  kuea::register_kernel_loss(env, exports);
   kuea::register_encoder(env, exports);
   kuea::register_trainer(env, exports);
   return exports;

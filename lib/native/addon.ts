@@ -232,7 +232,7 @@ export interface Addon {
   /** The kernel loss alone on X [n, d] and Y [n, dt]. */
   kernelLoss(options: {
     x: Float32Array; y: Float32Array; n: number; d: number; dt: number;
-    kernel: KernelSpec; backend: 'fused' | 'plain'; gradient: boolean;
+    kernel: KernelSpec; backend: 'fused' | 'plain' | 'chunked'; gradient: boolean;
   }): Promise<KernelLossResult>;
   openEncoder(spec: EncoderSpec & { precision: Precision; device: string }): Promise<NativeEncoder>;
   openTrainer(spec: TrainerSpec): Promise<NativeTrainer>;

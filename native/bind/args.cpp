@@ -89,6 +89,10 @@ EncoderSpec encoder_spec(const Napi::Object& o) {
   return spec;
 }
 
+KernelKind kernel_kind(const Napi::Object& o) {
+  return choice<KernelKind>(o, "kind", {{"polynomial", KernelKind::polynomial}, {"gaussian", KernelKind::gaussian}, {"cosine", KernelKind::cosine}});
+}
+
 at::ScalarType precision(const Napi::Object& o) {
   return choice<at::ScalarType>(o, "precision", {{"fp32", at::kFloat}, {"bf16", at::kBFloat16}});
 }

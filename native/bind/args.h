@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bind/napi_setup.h"
+#include "kernels/kernel_alignment.h"
 #include "models/encoder.h"
 #include "weights/load.h"
 #include "weights/stored_tensor.h"
@@ -24,6 +25,7 @@ std::vector<uint32_t> rows(const Napi::Object& object, const char* key);
 StoredTensor stored_tensor(const Napi::Object& object);
 LoadStep load_step(const Napi::Object& object);
 EncoderSpec encoder_spec(const Napi::Object& object);
+KernelKind kernel_kind(const Napi::Object& object);
 at::ScalarType precision(const Napi::Object& object);
 at::Device device(const Napi::Object& object);
 

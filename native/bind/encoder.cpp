@@ -19,6 +19,7 @@ Napi::Value encode(const EncoderHandle& handle, const Napi::CallbackInfo& call) 
   auto env = call.Env();
   const auto array = call[0].As<Napi::Uint8Array>();
   const int64_t count = call[1].ToNumber().Int64Value(), size = call[2].ToNumber().Int64Value();
+  const int64_t resized = call[3].IsNumber() ? call[3].ToNumber().Int64Value() : size;
   if (count < 0 || size < 1 || static_cast<int64_t>(array.ByteLength()) != count * 3 * size * size) {
     throw Napi::RangeError::New(env, "encode expects count * 3 * size * size bytes");
   }
@@ -26,10 +27,10 @@ Napi::Value encode(const EncoderHandle& handle, const Napi::CallbackInfo& call) 
   auto pixels = std::make_shared<std::vector<uint8_t>>(array.Data(), array.Data() + array.ByteLength());
   return Environment::of(env).on_device(
       env,
-      [handle, pixels, count, size]() -> at::Tensor {
+      [handle, pixels, count, size, resized]() -> at::Tensor {
         at::NoGradGuard no_grad;
         const auto images = at::from_blob(pixels->data(), {count, 3, size, size}, at::kByte);
-        return handle->get().embed(images, size).to(at::kCPU).contiguous();
+        return handle->get().embed(images, resized).to(at::kCPU).contiguous();
       },
       [](Napi::Env e, const at::Tensor& embeddings) -> Napi::Value {
         auto out = Napi::Float32Array::New(e, static_cast<size_t>(embeddings.numel()));

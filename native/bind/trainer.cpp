@@ -16,13 +16,12 @@ const std::map<std::string, State> states{{"value", State::value}, {"exp_avg", S
 TrainerSpec trainer_spec(const Napi::Object& o) {
   const auto kernel = args::object(o, "kernel");
   const auto optimizer = args::object(o, "optimizer");
-  const auto kind = args::string(kernel, "kind");
   TrainerSpec spec{.student = args::encoder_spec(args::object(o, "student")),
                    .teacher = {},
                    .teacher_dim = args::integer(o, "teacherDim"),
                    .teacher_size = args::integer(o, "teacherSize"),
                    .image_size = 0,
-                   .kernel = kind == "polynomial" ? KernelKind::polynomial : kind == "gaussian" ? KernelKind::gaussian : KernelKind::cosine,
+                   .kernel = args::kernel_kind(kernel),
                    .gamma = args::number(kernel, "gamma"),
                    .c = args::number(kernel, "c"),
                    .sigma = args::number(kernel, "sigma"),

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "kernels/kernel_alignment.h"
+
+namespace kuea {
+
+/** The student's kernel. gamma, c and sigma are 0-d fp32 and may require gradients; the teacher's kernel has no parameters but its bandwidth. */
+struct KernelParams {
+  KernelKind kind;
+  at::Tensor gamma, c, sigma;
+  double sigma_teacher;
+};
+
+/**
+ * The kernel term mean_ij (K_ij - T_ij)^2, diagonal included, 0-d fp32. x [n, d] and y [n, dt] fp32 contiguous, y constant. See
+ * kernels/kernel_alignment.h for the kernels. Throws Error `bad_kernel` where gamma |x_i|^2 + c is not positive.
+ *
+ * `plain` is the textbook: whole matrices, autograd for the gradients, the oracle of the other two. `tiled` (CPU) computes value and gradients in one
+ * sweep of tiles in O(n d + tile^2) memory, the same bits for every number of threads. `chunked` does the same with libtorch's operators over
+ * blocks of rows, on any device.
+ */
+at::Tensor kernel_alignment_plain(const at::Tensor& x, const at::Tensor& y, const KernelParams& params);
+at::Tensor kernel_alignment_tiled(const at::Tensor& x, const at::Tensor& y, const KernelParams& params);
+at::Tensor kernel_alignment_chunked(const at::Tensor& x, const at::Tensor& y, const KernelParams& params);
+
+/** Tiled on the CPU, chunked elsewhere. */
+at::Tensor kernel_alignment(const at::Tensor& x, const at::Tensor& y, const KernelParams& params);
+
+}  // namespace kuea

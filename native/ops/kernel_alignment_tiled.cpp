@@ -1,0 +1,121 @@
+#include <atomic>
+#include <vector>
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
+#include "ops/kernel_alignment_sweep.h"
+#include "runtime/error.h"
+
+// The BLAS that libtorch is linked with; single-threaded inside a parallel region.
+extern "C" void sgemm_(const char* transa, const char* transb, const int* m, const int* n, const int* k, const float* alpha, const float* a, const int* lda, const float* b,
+                       const int* ldb, const float* beta, float* c, const int* ldc);
+
+namespace kuea {
+namespace {
+
+/** Row-major through a column-major BLAS: C^T = B^T A^T. */
+void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
+  const int mi = static_cast<int>(m), ni = static_cast<int>(n), ki = static_cast<int>(k), la = static_cast<int>(lda), lb = static_cast<int>(ldb), lc = static_cast<int>(ldc);
+  const float one = 1;
+  sgemm_(transpose_b ? "T" : "N", transpose_a ? "T" : "N", &ni, &mi, &ki, &one, b, &lb, a, &la, &beta, c, &lc);
+}
+
+struct Pair {
+  int64_t i, j;
+};
+
+/**
+ * Rounds of tile pairs in which no row block occurs twice, so that a round's pairs may update their blocks at the same time, without locks or copies,
+ * and in the same order whatever the number of threads: the diagonal, then the circle method of a round-robin tournament.
+ */
+std::vector<std::vector<Pair>> tournament(int64_t blocks) {
+  std::vector<std::vector<Pair>> rounds(1);
+  for (int64_t i = 0; i < blocks; ++i) rounds[0].push_back({i, i});
+  const int64_t players = blocks + blocks % 2;
+  for (int64_t round = 0; round + 1 < players; ++round) {
+    rounds.emplace_back();
+    for (int64_t k = 0; k < players / 2; ++k) {
+      const auto seat = [&](int64_t s) { return s == 0 ? 0 : 1 + (s - 1 + round) % (players - 1); };
+      const auto a = seat(k), b = seat(players - 1 - k);
+      // With an odd number of blocks one of them sits out.
+      if (a < blocks && b < blocks) rounds.back().push_back({std::min(a, b), std::max(a, b)});
+    }
+  }
+  return rounds;
+}
+
+constexpr int64_t tile = 256;
+
+}  // namespace
+
+AlignmentValue sweep_tiled(const at::Tensor& x, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient) {
+  const auto n = x.size(0), d = x.size(1);
+  const auto options = x.options().requires_grad(false);
+  const kernels::Alignment a{scalars.kind,
+                             n,
+                             d,
+                             y.size(1),
+                             x.const_data_ptr<float>(),
+                             y.const_data_ptr<float>(),
+                             static_cast<float>(scalars.gamma),
+                             static_cast<float>(scalars.c),
+                             static_cast<float>(scalars.sigma),
+                             static_cast<float>(scalars.sigma_teacher),
+                             gradient,
+                             gemm};
+  AlignmentValue value;
+  const auto norms = at::empty({2, n}, options);
+  at::Tensor q;
+  if (gradient) {
+    value.dx = at::zeros({n, d}, options);
+    q = at::zeros({n}, options.dtype(at::kDouble));
+  }
+  const kernels::AlignmentRows rows{norms.mutable_data_ptr<float>(), norms.mutable_data_ptr<float>() + n, gradient ? value.dx.mutable_data_ptr<float>() : nullptr,
+                                    gradient ? q.mutable_data_ptr<double>() : nullptr};
+
+  std::atomic<bool> positive{true};
+  at::parallel_for(0, n, 64, [&](int64_t begin, int64_t end) {
+    if (!kernels::prepare_rows(a, rows, begin, end)) positive = false;
+  });
+  if (!positive) throw Error("bad_kernel", "gamma |x|^2 + c is not positive for an embedding: the normalised kernel does not exist there; raise coef0 or fix the kernel's parameters");
+
+  const auto blocks = (n + tile - 1) / tile;
+  const auto rounds = tournament(blocks);
+  double g = 0, distance = 0;
+  for (const auto& round : rounds) {
+    std::vector<kernels::TileSums> sums(round.size());
+    at::parallel_for(0, static_cast<int64_t>(round.size()), 1, [&](int64_t begin, int64_t end) {
+      // An MKL call alone in the process would start threads; within a parallel region it does not.
+      std::vector<float> scratch(static_cast<size_t>(kernels::scratch_bytes(tile)) / sizeof(float));
+      for (auto k = begin; k < end; ++k) {
+        const auto i = round[static_cast<size_t>(k)].i * tile, j = round[static_cast<size_t>(k)].j * tile;
+        sums[static_cast<size_t>(k)] = kernels::sweep_tile(a, rows, i, std::min(tile, n - i), j, std::min(tile, n - j), scratch.data());
+      }
+    });
+    for (const auto& sum : sums) {
+      value.loss += sum.loss;
+      g += sum.g;
+      distance += sum.distance;
+    }
+  }
+  if (!gradient) return value;
+
+  const auto parts = (n + tile - 1) / tile;
+  std::vector<double> q_sums(static_cast<size_t>(parts));
+  at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
+    for (auto k = begin; k < end; ++k) q_sums[static_cast<size_t>(k)] = kernels::finish_rows(a, rows, k * tile, std::min(n, (k + 1) * tile));
+  });
+  if (scalars.kind == KernelKind::polynomial) {
+    value.dc = g;
+    for (const auto sum : q_sums) value.dc -= sum;
+    // The kernel depends on c / gamma alone.
+    value.dgamma = -scalars.c / scalars.gamma * value.dc;
+  } else if (scalars.kind == KernelKind::gaussian) {
+    value.dsigma = distance / scalars.sigma;
+  }
+  return value;
+}
+
+}  // namespace kuea
