@@ -108,7 +108,7 @@ export function alignCommand(name: string): Command {
     .description('Fine-tune a CLIP vision encoder until its kernel matrix matches DINOv2\'s, from images alone, while every\nembedding stays near its old place: the text encoder and what was built on the old one go on working.')
     .addHelpText('after', examples)
     .configureHelp({ helpWidth: 110 })
-    .allowExcessArguments(false);
+    .allowExcessArguments(true);
   command.addOption(new Option('--preset <name>', `a published recipe: ${presetNames().join(', ')}`).helpGroup('Recipe:'));
   command.addOption(new Option('--config <file>', 'a YAML file of options (batch_size: 64)').helpGroup('Recipe:'));
   command.addOption(new Option('--set <key=value...>', 'any option by its key; stronger than the recipe, weaker than its flag').helpGroup('Recipe:'));

@@ -84,7 +84,7 @@ function sentence(issue: z.core.$ZodIssue, input: Record<string, unknown>): stri
   const key = String(issue.path[0] ?? '');
   const found = input[key];
   if (found === undefined) return `${key} is missing: ${alignSchema.shape[key as AlignKey].meta()?.['help'] as string}`;
-  return `${issue.message.replace(/^Invalid (input|option): /, '')} for ${key}, found ${JSON.stringify(found)}`;
+  return `${issue.message.replace(/^Invalid (input|option): /, '').replace(/, received \w+$/, '')} for ${key}, found ${JSON.stringify(found)}`;
 }
 
 /**

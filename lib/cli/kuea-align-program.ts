@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { packageVersion } from '../native/load.js';
 import { alignCommand } from './align-command.js';
 import { runCli } from './run-cli.js';
