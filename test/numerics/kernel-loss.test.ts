@@ -1,0 +1,122 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { expect } from 'chai';
+
+import type { KernelSpec } from '../../lib/native/addon.js';
+import { loadAddon, packageRoot } from '../../lib/native/load.js';
+
+interface Case extends Omit<KernelSpec, 'kind'> {
+  name: string;
+  kind: KernelSpec['kind'];
+  n: number;
+  d: number;
+  dt: number;
+  x: string;
+  y: string;
+  loss: number;
+  dx: string;
+  dgamma: number;
+  dc: number;
+  dsigma: number;
+}
+
+const { cases } = JSON.parse(readFileSync(join(packageRoot(), 'test/golden/kernel-loss/cases.json'), 'utf8')) as { cases: Case[] };
+
+function floats(base64: string): Float32Array {
+  const bytes = Buffer.from(base64, 'base64');
+  return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+}
+
+const addon = loadAddon();
+const backends = ['plain', 'fused', 'chunked'] as const;
+
+function evaluate(c: Case, backend: (typeof backends)[number], change: Partial<KernelSpec> = {}, x = floats(c.x), gradient = true) {
+  const kernel: KernelSpec = { kind: c.kind, gamma: c.gamma, c: c.c, sigma: c.sigma, sigmaTeacher: c.sigmaTeacher, ...change };
+  return addon.kernelLoss({ x, y: floats(c.y), n: c.n, d: c.d, dt: c.dt, kernel, backend, gradient });
+}
+
+const norm = (v: Float32Array) => Math.sqrt(v.reduce((sum, value) => sum + value * value, 0));
+const distance = (a: Float32Array, b: Float32Array) => norm(a.map((value, i) => value - b[i]!));
+const find = (name: string) => cases.find((c) => c.name === name)!;
+
+describe('the kernel loss', () => {
+  for (const c of cases) {
+    for (const backend of backends) {
+      it(`${c.name}, ${c.kind}, ${backend}: equals float64 autograd`, async () => {
+        const result = await evaluate(c, backend);
+        // A loss is a mean of squares of differences of numbers near 1: its absolute error is about 1e-7 of the root of the loss.
+        expect(result.loss).to.be.closeTo(c.loss, 2e-5 * c.loss + 1e-9);
+        const dx = floats(c.dx);
+        expect(distance(result.dx!, dx), 'dX').to.be.at.most(1e-4 * norm(dx) + 1e-9);
+        // dgamma = -c / gamma * dc: where c is 0 the plain form is left with the rounding of two sums as large as dc.
+        const close = (key: 'dgamma' | 'dc' | 'dsigma') => expect(result[key], key).to.be.closeTo(c[key], 2e-4 * Math.abs(c[key]) + 1e-4 * Math.abs(c.dc) + 1e-8);
+        if (c.kind === 'polynomial') ['dgamma' as const, 'dc' as const].forEach(close);
+        if (c.kind === 'gaussian') close('dsigma');
+      });
+    }
+  }
+
+  it('one image has no loss and no gradient', async () => {
+    for (const backend of ['fused', 'chunked'] as const) {
+      const { loss, dx } = await evaluate(find('one image'), backend);
+      expect(loss).to.equal(0);
+      expect(Array.from(dx!).every((v) => v === 0)).to.equal(true);
+    }
+  });
+
+  it('the fused error is at most twice the plain one', async () => {
+    for (const name of ['more than a tile', 'gaussian, more than a tile', 'cosine, more than a tile']) {
+      const c = find(name);
+      const [plain, fused] = await Promise.all([evaluate(c, 'plain'), evaluate(c, 'fused')]);
+      const dx = floats(c.dx);
+      expect(distance(fused.dx!, dx), `dX, ${name}`).to.be.at.most(2 * distance(plain.dx!, dx) + 1e-7 * norm(dx));
+      expect(Math.abs(fused.loss - c.loss), `loss, ${name}`).to.be.at.most(2 * Math.abs(plain.loss - c.loss) + 1e-7 * c.loss);
+    }
+  });
+
+  it('depends on c / gamma alone, and its derivatives say so', async () => {
+    const c = find('a small batch');
+    const { loss, dgamma, dc } = await evaluate(c, 'fused');
+    const scaled = await evaluate(c, 'fused', { gamma: c.gamma * 7, c: c.c * 7 });
+    expect(scaled.loss).to.be.closeTo(loss, 1e-5 * loss);
+    expect(c.gamma * dgamma + c.c * dc).to.be.closeTo(0, 1e-6 * Math.abs(c.c * dc));
+  });
+
+  it('its derivatives are those of finite differences', async () => {
+    const central = async (c: Case, at: (step: number) => Promise<{ loss: number }>, h: number) => ((await at(h)).loss - (await at(-h)).loss) / (2 * h);
+    for (const [name, key, derivative] of [['a small batch', 'gamma', 'dgamma'], ['a small batch', 'c', 'dc'], ['gaussian', 'sigma', 'dsigma']] as const) {
+      const c = find(name);
+      const h = c[key] * 0.01;
+      const numeric = await central(c, (step) => evaluate(c, 'fused', { [key]: c[key] + step }, undefined, false), h);
+      expect((await evaluate(c, 'fused'))[derivative], `${key}`).to.be.closeTo(numeric, 0.01 * Math.abs(numeric));
+    }
+    for (const name of ['a small batch', 'gaussian', 'cosine']) {
+      const c = find(name);
+      const { dx } = await evaluate(c, 'fused');
+      // Along the gradient itself, where the change is largest against rounding.
+      const length = norm(dx!);
+      const along = (step: number) => evaluate(c, 'fused', {}, floats(c.x).map((v, i) => v + (step * dx![i]!) / length), false);
+      expect(length, name).to.be.closeTo(await central(c, along, 0.02), 0.01 * length);
+    }
+  });
+
+  it('gives the same bits for one thread and for two', async () => {
+    const c = find('more than two tiles');
+    await addon.setThreads(1);
+    const one = await evaluate(c, 'fused');
+    await addon.setThreads(2);
+    const two = await evaluate(c, 'fused');
+    expect(two.loss).to.equal(one.loss);
+    expect(two.dc).to.equal(one.dc);
+    expect(Buffer.compare(Buffer.from(two.dx!.buffer), Buffer.from(one.dx!.buffer))).to.equal(0);
+  });
+
+  it('says where the kernel does not exist', async () => {
+    const c = find('c = 0');
+    const x = floats(c.x);
+    x.fill(0, 0, c.d);
+    const error = await evaluate(c, 'fused', {}, x).catch((e: unknown) => e as { code: string; message: string });
+    expect(error).to.have.property('code', 'bad_kernel');
+  });
+});
