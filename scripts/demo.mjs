@@ -35,12 +35,12 @@ function align(out) {
   });
 }
 
-/** What became of the loss: a batch's kernel loss is noisy, so the first and the last fifth of the logged steps are averaged. */
+/** What became of the loss: one batch's kernel loss is noisy, so the last fifth of the logged steps is averaged. */
 function summary(out) {
-  const lines = readFileSync(join(root, out, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line)).filter((line) => line.kernel_loss !== undefined);
-  const fifth = Math.ceil(lines.length / 5);
-  const mean = (part) => part.reduce((sum, line) => sum + line.kernel_loss, 0) / part.length;
-  return `kernel loss: ${mean(lines.slice(0, fifth)).toFixed(4)} at first, ${mean(lines.slice(-fifth)).toFixed(4)} at last; the aligned CLIP is in ${out}/export`;
+  const lines = readFileSync(join(root, out, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+  const last = lines.slice(-Math.ceil(lines.length / 5));
+  const mean = last.reduce((sum, line) => sum + line.kernel_loss, 0) / last.length;
+  return `kernel loss: ${lines[0].kernel_loss.toFixed(4)} at first, ${mean.toFixed(4)} at last; the aligned CLIP is in ${out}/export`;
 }
 
 try {
