@@ -67,7 +67,7 @@ async function writeFileOf(entries: Entry[], arch: ClipVisionArch, file: string,
 
 function hfConfig({ arch, text }: WeightsFile): Record<string, unknown> {
   const { width, layers, heads, mlpWidth, patchSize, imageSize, embedDim, activation } = arch as ClipVisionArch;
-  const common = { hidden_act: activation, layer_norm_eps: 1e-5, attention_dropout: 0, initializer_factor: 1, initializer_range: 0.02, projection_dim: embedDim };
+  const common = { hidden_act: activation, layer_norm_eps: 1e-5, projection_dim: embedDim };
   const vision = { ...common, model_type: 'clip_vision_model', hidden_size: width, intermediate_size: mlpWidth, num_hidden_layers: layers, num_attention_heads: heads, patch_size: patchSize, image_size: imageSize, num_channels: 3 };
   if (!text) return { architectures: ['CLIPVisionModelWithProjection'], torch_dtype: 'float32', ...vision };
   const t = text.arch;
@@ -112,10 +112,10 @@ async function writeHf(weights: WeightsFile, folder: string, write: Write): Prom
   const arch = weights.arch as ClipVisionArch;
   const text = weights.text ? textEntries(weights.text, 'hf') : [];
   await writeFileOf([...visionEntries(visionPairs(arch)), ...text], arch, join(folder, 'model.safetensors'), write);
-  // A Hugging Face source keeps its own config: it may say more than we know.
+  // A Hugging Face source keeps its own config: it may say more than we know. Changed as text, since parsing turns 1.0 into 1, which transformers refuses.
   const config = weights.folder && weights.layout === 'hf' ? await readFile(join(weights.folder, 'config.json'), 'utf8').catch(() => null) : null;
-  const { torch_dtype: _, dtype: __, ...kept } = config ? (JSON.parse(config) as Record<string, unknown>) : hfConfig(weights);
-  await json(folder, 'config.json', { ...kept, dtype: 'float32' });
+  if (config) await writeFile(join(folder, 'config.json'), config.replaceAll(/("(?:torch_)?dtype"\s*:\s*)"[^"]*"/g, '$1"float32"'));
+  else await json(folder, 'config.json', hfConfig(weights));
   await json(folder, 'preprocessor_config.json', preprocessorConfig(weights));
   for (const name of weights.folder ? companions : []) {
     await copyFile(join(weights.folder!, name), join(folder, name)).catch((error: NodeJS.ErrnoException) => {
