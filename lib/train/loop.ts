@@ -32,7 +32,7 @@ export async function train<Batch, Metrics>(training: Training<Batch, Metrics>):
   if (done < steps && !signal?.aborted) {
     for await (const batch of training.batches) {
       const lr = training.learningRate(done);
-      const log = done % logEvery === 0 || done + 1 === steps;
+      const log = done === 0 || (done + 1) % logEvery === 0 || done + 1 === steps;
       let metrics: Metrics | null;
       try {
         metrics = await training.step(batch, lr, log);
