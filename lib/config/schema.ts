@@ -61,7 +61,7 @@ export const alignSchema = z.strictObject({
   device: option('Run', 'where to compute', z.enum(['cpu']).default('cpu')),
   threads: option('Run', 'threads of the computation (default: all cores)', count.optional()),
   logEvery: option('Run', 'updates between two lines of metrics', count.default(10)),
-  saveEvery: option('Run', 'updates between two checkpoints', count.default(200)),
+  saveEvery: option('Run', 'updates between two checkpoints; 0 saves at the end alone', natural.default(200)),
   keepCheckpoints: option('Run', 'checkpoints to keep', count.default(2)),
   exportLayouts: option('Run', 'what to export at the end', z.array(z.enum(['hf', 'open_clip', 'openai', 'visual'])).min(1).default(['hf'])),
   dryRun: option('Run', 'print the plan and stop', z.boolean().default(false)),

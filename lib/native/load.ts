@@ -54,6 +54,9 @@ export function loadAddon(): Addon {
   if (!existsSync(join(record.libtorch.prefix, 'lib', 'libtorch_cpu.so'))) {
     throw new KueaError('addon_stale', `the native addon was linked with libtorch in ${record.libtorch.prefix}, which is no longer there: ${remedy}`);
   }
+  // libgomp reads this when it is loaded. By default its threads spin while they wait, which costs whole time slices as soon as anything else (the
+  // decoders of this very process, say) wants the cores.
+  process.env['OMP_WAIT_POLICY'] ??= 'passive';
   try {
     const addon = (require('node-gyp-build') as (root: string) => Addon & { useErrorClass(c: typeof KueaError): void })(root);
     addon.useErrorClass(KueaError);
