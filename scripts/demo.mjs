@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { root, setUp } from './setup.mjs';
+import { environment, root, setUp } from './setup.mjs';
 
 const scenes = { folder: 'runs/demo-scenes', count: 1536, seed: 0, pixels: 96 };
 
@@ -26,7 +26,7 @@ function newRun() {
 
 /** Exit code of kuea-align, which shares this terminal: Ctrl-C reaches it directly, and this process only waits for it. */
 function align(out) {
-  const child = spawn(process.execPath, ['dist/lib/cli/kuea-align.cjs', '--config', 'configs/demo.yaml', '--out', out, ...process.argv.slice(2)], { cwd: root, stdio: 'inherit' });
+  const child = spawn(process.execPath, ['dist/lib/cli/kuea-align.cjs', '--config', 'configs/demo.yaml', '--out', out, ...process.argv.slice(2)], { cwd: root, env: environment, stdio: 'inherit' });
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => child.kill('SIGTERM'));
   return new Promise((resolve, reject) => {

@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { root, setUp } from './setup.mjs';
+import { environment, root, setUp } from './setup.mjs';
 
 try {
   setUp();
@@ -13,7 +13,7 @@ try {
   const options = process.argv.slice(2);
   // Not in .mocharc.json: mocha would add it to the files that are named here.
   const files = options.some((option) => option.endsWith('.js')) ? [] : ['dist/test/**/*.test.js'];
-  const { status } = spawnSync(process.execPath, [mocha, ...options, ...files], { cwd: root, stdio: 'inherit' });
+  const { status } = spawnSync(process.execPath, [mocha, ...options, ...files], { cwd: root, env: environment, stdio: 'inherit' });
   process.exitCode = status ?? 1;
 } catch (error) {
   console.error(`test: ${error.message}`);
