@@ -54,9 +54,9 @@ export function loadAddon(): Addon {
   if (!existsSync(join(record.libtorch.prefix, 'lib', 'libtorch_cpu.so'))) {
     throw new KueaError('addon_stale', `the native addon was linked with libtorch in ${record.libtorch.prefix}, which is no longer there: ${remedy}`);
   }
-  // libgomp reads this when it is loaded. By default its threads spin while they wait, which costs whole time slices as soon as anything else (the
-  // decoders of this very process, say) wants the cores.
-  process.env['OMP_WAIT_POLICY'] ??= 'passive';
+  // libgomp reads this when it is loaded. Its waiting threads spin for milliseconds by default, and starve whatever else wants the cores: the decoders
+  // of this very process, or a second run. A short spin keeps the speed of a machine that is ours alone.
+  if (process.env['OMP_WAIT_POLICY'] === undefined) process.env['GOMP_SPINCOUNT'] ??= '3000';
   try {
     const addon = (require('node-gyp-build') as (root: string) => Addon & { useErrorClass(c: typeof KueaError): void })(root);
     addon.useErrorClass(KueaError);
