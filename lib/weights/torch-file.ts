@@ -3,7 +3,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { KueaError } from '../errors.js';
 import type { StoredTensor, Tensors } from './key-map.js';
 import { PickleGlobal, PickleObject, Unpickler, type PickleRules } from './pickle.js';
-import { readZip } from './zip.js';
+import { readZip, type ZipEntry } from './zip.js';
 
 /** Bytes and safetensors' name of what each storage class holds. */
 const storages: Record<string, [dtype: string, itemSize: number]> = {
@@ -168,16 +168,25 @@ async function readArchive(handle: FileHandle, file: string): Promise<Located & 
   const pickle = [...entries].find(([name]) => /^[^/]+\/data\.pkl$/.test(name));
   if (!pickle) throw new KueaError('bad_archive', `expected a PyTorch file, found a zip without data.pkl: ${file}`);
   const prefix = pickle[0].slice(0, -'data.pkl'.length);
-  const bytes = async ({ offset, size }: { offset: number; size: number }) => {
+  const stored = (name: string, entry: ZipEntry) => {
+    if (!entry.stored) throw new KueaError('bad_archive', `expected ${name} of ${file} to be stored as it is, found it compressed: torch.save does not do that; save it again, or convert it to safetensors`);
+    return entry;
+  };
+  const bytes = async (name: string, entry: ZipEntry) => {
+    const { offset, size } = stored(name, entry);
     if (size > largestPickle) throw new KueaError('bad_pickle', `${file} has a pickle of ${size} bytes, more than any state dict needs`);
     const buffer = Buffer.alloc(size);
     await handle.read(buffer, 0, size, offset);
     return buffer;
   };
   const order = entries.get(`${prefix}byteorder`);
-  if (order && (await bytes(order)).toString('latin1') !== 'little') throw new KueaError('bad_archive', `${file} was written on a big-endian machine: convert it to safetensors there`);
-  const root = new Unpickler(await bytes(pickle[1]), rules(file), file).load();
-  return { root, at: (key) => entries.get(`${prefix}data/${key}`), torchScript: entries.has(`${prefix}constants.pkl`) };
+  if (order && (await bytes('byteorder', order)).toString('latin1') !== 'little') throw new KueaError('bad_archive', `${file} was written on a big-endian machine: convert it to safetensors there`);
+  const storageAt = (name: string) => {
+    const entry = entries.get(name);
+    return entry && stored(name, entry);
+  };
+  const root = new Unpickler(await bytes(...pickle), rules(file), file).load();
+  return { root, at: (key) => storageAt(`${prefix}data/${key}`), torchScript: entries.has(`${prefix}constants.pkl`) };
 }
 
 /** Before 1.6: five pickles in a row, then each storage as a count and its elements. */

@@ -2,8 +2,9 @@ import type { FileHandle } from 'node:fs/promises';
 
 import { KueaError } from '../errors.js';
 
-/** A stored entry: its bytes lie in the file as they are. */
 export interface ZipEntry {
+  /** Whether its bytes lie in the file as they are; TorchScript compresses its code, never its tensors. */
+  stored: boolean;
   /** Byte offset of its data in the file. */
   offset: number;
   size: number;
@@ -16,8 +17,7 @@ const centralEntry = 0x02014b50;
 const localEntry = 0x04034b50;
 
 /**
- * The entries of a zip by name, for files whose entries are stored and not compressed, as torch.save's are. Offsets into the archive, not bytes, are what is
- * wanted, which zip libraries do not give. Throws KueaError `bad_archive`.
+ * The entries of a zip by name. What is wanted are offsets into the file, to map tensors where they lie, which zip libraries do not give. Throws KueaError `bad_archive`.
  */
 export async function readZip(handle: FileHandle, file: string): Promise<Map<string, ZipEntry>> {
   const fail = (why: string): never => {
@@ -73,12 +73,12 @@ export async function readZip(handle: FileHandle, file: string): Promise<Map<str
       if (directory.readUInt32LE(position + 20) === 0xffffffff) wide();
       if (header === 0xffffffff) header = wide();
     }
-    if (method !== 0) fail(`its entry ${name} is compressed`);
     const local = await read(header, 30);
     if (local.readUInt32LE(0) !== localEntry) fail(`its entry ${name} is broken`);
     const offset = header + 30 + local.readUInt16LE(26) + local.readUInt16LE(28);
-    if (offset + entrySize > size) fail(`its entry ${name} reaches past the end of the file, which is truncated`);
-    entries.set(name, { offset, size: entrySize });
+    const stored = method === 0;
+    if (stored && offset + entrySize > size) fail(`its entry ${name} reaches past the end of the file, which is truncated`);
+    entries.set(name, { stored, offset, size: entrySize });
     position = next;
   }
   return entries;

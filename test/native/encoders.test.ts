@@ -1,0 +1,78 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { expect } from 'chai';
+
+import type { Precision } from '../../lib/native/addon.js';
+import { loadAddon, packageRoot } from '../../lib/native/load.js';
+import { openWeights } from '../../lib/weights/open.js';
+
+interface Case {
+  case: string;
+  family: 'clip' | 'dinov2';
+  ref: string;
+  activation?: 'quick_gelu' | 'gelu';
+  size: number;
+  dim: number;
+  /** uint8 [2, 3, size, size] and fp32 [2, dim], base64. */
+  pixels: string;
+  expected: string;
+}
+
+const folder = join(packageRoot(), 'test/golden/encoders');
+const { cases } = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8')) as { cases: Case[] };
+
+function floats(base64: string): Float32Array {
+  const bytes = Buffer.from(base64, 'base64');
+  return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+}
+
+/** Largest difference, relative to the largest number. */
+function difference(found: Float32Array, expected: Float32Array): number {
+  expect(found).to.have.length(expected.length);
+  const largest = expected.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+  return expected.reduce((most, v, i) => Math.max(most, Math.abs(v - found[i]!)), 0) / largest;
+}
+
+async function embed({ ref, family, activation, pixels, size }: Case, precision: Precision): Promise<Float32Array> {
+  const { arch, plan, mean, std } = await openWeights(join(folder, ref), { family, activation });
+  const encoder = await loadAddon().openEncoder({ arch, weights: plan, mean, std, precision, device: 'cpu' });
+  try {
+    return await encoder.encode(Buffer.from(pixels, 'base64'), 2, size);
+  } finally {
+    await encoder.close();
+  }
+}
+
+describe('the encoders', () => {
+  for (const c of cases) {
+    it(`${c.case} at ${c.size} px: embeddings of its upstream`, async () => {
+      expect(difference(await embed(c, 'fp32'), floats(c.expected))).to.be.at.most(1e-5);
+    });
+  }
+
+  for (const c of cases.filter(({ case: name }) => ['hf-l14', 'open-clip-quickgelu', 'dinov2-swiglu'].includes(name))) {
+    it(`${c.case} in bf16: near them`, async () => {
+      expect(difference(await embed(c, 'bf16'), floats(c.expected))).to.be.within(1e-6, 3e-2);
+    });
+  }
+
+  it('refuse images of a size that they do not take', async () => {
+    const code = (c: Case) => embed({ ...c, pixels: Buffer.alloc(2 * 3 * 30 * 30).toString('base64'), size: 30 }, 'fp32').then(
+      () => 'none',
+      (error: { code: string }) => error.code,
+    );
+    expect(await code(cases.find(({ family }) => family === 'clip')!)).to.equal('bad_image_size');
+    expect(await code(cases.find(({ family }) => family === 'dinov2')!)).to.equal('bad_image_size');
+  });
+
+  it('are an error after close()', async () => {
+    const [c] = cases;
+    const { arch, plan, mean, std } = await openWeights(join(folder, c!.ref));
+    const encoder = await loadAddon().openEncoder({ arch, weights: plan, mean, std, precision: 'fp32', device: 'cpu' });
+    await encoder.close();
+    await encoder.close();
+    const error = await encoder.encode(Buffer.from(c!.pixels, 'base64'), 2, c!.size).catch((e: unknown) => e);
+    expect(error).to.have.property('code', 'closed');
+  });
+});
