@@ -3,12 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-// One copy of the element-wise loops for each of these machines, chosen when the addon is loaded.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define KUEA_CLONES __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
-#else
-#define KUEA_CLONES
-#endif
+#include "kernels/clones.h"
 
 namespace kuea::kernels {
 namespace {

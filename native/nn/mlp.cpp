@@ -2,8 +2,9 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/gelu.h>
-#include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
+
+#include "ops/quick_gelu.h"
 
 namespace kuea {
 
@@ -17,7 +18,7 @@ at::Tensor Mlp::operator()(const at::Tensor& x) const {
   const auto h = first_(x);
   switch (activation_) {
     case Activation::quick_gelu:
-      return second_(h * at::sigmoid(h * 1.702));
+      return second_(quick_gelu(h));
     case Activation::gelu:
       return second_(at::gelu(h));
     case Activation::swiglu: {

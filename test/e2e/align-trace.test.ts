@@ -52,7 +52,7 @@ describe('a training run', () => {
   }
 
   for (const { name, options, trace: expected } of golden.runs) {
-    it(`${name}: has the losses of eager PyTorch`, async () => {
+    it(`${name}: has the losses of eager PyTorch in float64`, async () => {
       agree(await trace(options), expected, 1e-3);
     });
   }
