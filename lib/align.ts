@@ -146,6 +146,7 @@ async function alignInto(folder: RunFolder, job: Job): Promise<AlignResult> {
     microBatch: config.microBatch ?? config.batchSize,
     activationCheckpointing: config.activationCheckpointing,
     slots,
+    distributed: false,
   });
   try {
     if (cache) await trainer.openCache(cache);
