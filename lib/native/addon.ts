@@ -116,6 +116,10 @@ export interface StepMetrics {
   sigma: number;
   /** Seconds that the device thread spent in this step. */
   seconds: number;
+  /** Of them, in exchanges with other ranks: of counts, features and sums; 0 with one rank. */
+  exchangeSeconds: number;
+  /** Of them, waiting for gradients to be reduced after the last one was computed; 0 with one rank. */
+  reduceSeconds: number;
 }
 
 export interface TrainerSpec {
@@ -211,7 +215,9 @@ export interface ProcessGroupSpec {
   masterAddr: string;
   masterPort: number;
   backend: 'gloo' | 'nccl';
-  /** How long to wait for all ranks to arrive, and later in any one exchange. */
+  /** How long to wait for all ranks to arrive. */
+  joinSeconds: number;
+  /** How long to wait for the others in any later exchange. */
   timeoutSeconds: number;
   /** A rank that gives no sign of life for so long counts as lost: see `lostRank`. */
   watchdogSeconds: number;
