@@ -271,10 +271,10 @@ export interface Addon {
   setThreads(count: number): Promise<void>;
   /** Runs on the libuv pool; touches no libtorch state. */
   resample(task: ResampleTask): Promise<void>;
-  /** The kernel loss alone on X [n, d] and Y [n, dt]. */
+  /** The kernel loss alone on X [n, d] and Y [n, dt]; with begin and end, what the rank that has rows [begin, end) computes: summands, and dL/dX of its rows. */
   kernelLoss(options: {
     x: Float32Array; y: Float32Array; n: number; d: number; dt: number;
-    kernel: KernelSpec; backend: 'fused' | 'plain' | 'chunked'; gradient: boolean;
+    kernel: KernelSpec; backend: 'fused' | 'plain' | 'chunked'; gradient: boolean; begin?: number; end?: number;
   }): Promise<KernelLossResult>;
   openEncoder(spec: EncoderSpec & { precision: Precision; device: string }): Promise<NativeEncoder>;
   openTrainer(spec: TrainerSpec): Promise<NativeTrainer>;

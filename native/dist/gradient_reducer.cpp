@@ -36,17 +36,15 @@ GradientReducer::GradientReducer(const std::vector<Parameter>& parameters, std::
   reducer_->register_comm_hook(std::move(sum));
 }
 
-GradientReducer::~GradientReducer() { reducer_->remove_autograd_hooks(); }
-
-void GradientReducer::prepare() {
-  // After the first step it knows in which order gradients come, and sorts its buckets by that, once.
-  group_->guard("rebuilding buckets", [&] { reducer_->rebuild_buckets(); });
-  reducer_->prepare_for_backward({});
-}
+GradientReducer::~GradientReducer() = default;
 
 double GradientReducer::run(const std::function<void()>& backward) {
-  group_->guard("reducing gradients", backward);
-  group_->take_seconds();
+  group_->guard("reducing gradients", [&] {
+    // After the first step it knows in which order gradients come, and sorts its buckets by that, once.
+    reducer_->rebuild_buckets();
+    reducer_->prepare_for_backward({});
+    backward();
+  });
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - sum_->last_started).count();
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -13,17 +14,15 @@ class Reducer;
 namespace kuea {
 
 /**
- * c10d's Reducer: sums the gradients of all ranks, bucket by bucket, while the backward goes on. It acts on the one backward after prepare();
- * gradients that came before (of micro-batches) are in .grad already and are summed with it.
+ * c10d's Reducer: sums the gradients of all ranks, bucket by bucket, while the backward goes on. It acts on the backward that it runs; what earlier
+ * ones (of micro-batches) have left in .grad is summed with it. Every rank runs the same number of them.
  */
 class GradientReducer {
  public:
   GradientReducer(const std::vector<Parameter>& parameters, std::shared_ptr<ProcessGroup> group);
   ~GradientReducer();
 
-  /** Before the forward whose backward is to be reduced. */
-  void prepare();
-  /** Runs that backward. Throws Error `rank_failed`. Returns the seconds waited after the last gradient was there. */
+  /** Runs a backward that reaches every parameter. Throws Error `rank_failed`. Returns the seconds waited after the last gradient was there. */
   double run(const std::function<void()>& backward);
 
  private:

@@ -17,8 +17,6 @@
 namespace kuea {
 namespace {
 
-using std::chrono::steady_clock;
-
 std::weak_ptr<ProcessGroup> opened;
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
@@ -109,7 +107,6 @@ std::vector<std::string> ProcessGroup::gather(const std::string& name, const std
 }
 
 void ProcessGroup::guard(const char* what, const std::function<void()>& work) {
-  const auto start = steady_clock::now();
   const auto fail = [&](const std::string& why) {
     failed_ = true;
     throw Error("rank_failed", "rank " + std::to_string(spec_.rank) + " lost another rank in \"" + what + "\": " + first_line(why));
@@ -128,7 +125,6 @@ void ProcessGroup::guard(const char* what, const std::function<void()>& work) {
     // Gloo's exceptions have no type that its users can see.
     fail(e.what());
   }
-  seconds_ += std::chrono::duration<double>(steady_clock::now() - start).count();
 }
 
 double ProcessGroup::take_seconds() { return std::exchange(seconds_, 0); }
@@ -136,7 +132,9 @@ double ProcessGroup::take_seconds() { return std::exchange(seconds_, 0); }
 c10::intrusive_ptr<c10d::Backend> ProcessGroup::backend(const at::Tensor& tensor) const { return group_->getBackend(tensor.device().type()); }
 
 void ProcessGroup::exchange(const char* what, const at::Tensor& on, const std::function<c10::intrusive_ptr<c10d::Work>(c10d::Backend&)>& start) {
+  const auto since = std::chrono::steady_clock::now();
   guard(what, [&] { start(*backend(on))->wait(); });
+  seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count();
 }
 
 std::vector<int64_t> ProcessGroup::gather_counts(int64_t count) {

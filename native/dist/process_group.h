@@ -76,7 +76,7 @@ class ProcessGroup {
   /** Runs what talks to other ranks by itself (a backward with a reducer) and turns its failures into `rank_failed`. */
   void guard(const char* what, const std::function<void()>& work);
 
-  /** Seconds in the functions above since it was last asked. */
+  /** Seconds in exchanges of tensors and counts since it was last asked. */
   double take_seconds();
 
  private:
