@@ -149,6 +149,8 @@ export interface TrainerSpec {
   slots: number;
   /** Train with all ranks of the process group that this process has opened; `batchSize` and `microBatch` are then one rank's. */
   distributed: boolean;
+  /** With several ranks: 'global' is a kernel matrix over the images of all, 'local' the mean over ranks of the losses of a matrix each. */
+  kernelScope: 'global' | 'local';
 }
 
 /** The two frozen embeddings of every image, in one safetensors file that is mapped and shared: rows are filled as they are met. */

@@ -37,7 +37,8 @@ TrainerSpec trainer_spec(const Napi::Object& o) {
                    .micro_batch = args::integer(o, "microBatch"),
                    .activation_checkpointing = args::boolean(o, "activationCheckpointing"),
                    .slots = args::integer(o, "slots"),
-                   .group = nullptr};
+                   .group = nullptr,
+                   .local_kernel = args::string(o, "kernelScope") == "local"};
   if (o.Get("teacher").IsObject()) spec.teacher = args::encoder_spec(args::object(o, "teacher"));
   spec.image_size = std::get<ClipVisionArch>(spec.student.arch).image_size;
   return spec;

@@ -133,12 +133,13 @@ std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::s
   const auto features = embedded.detach().narrow(0, 0, count).requires_grad_();
   std::optional<Gathered> all;
   auto teacher = target.teacher;
-  if (group) {
+  if (group && !spec_.local_kernel) {
     all = Gathered{group->gather_rows(features, counts), std::accumulate(counts.begin(), counts.begin() + group->rank(), int64_t{0})};
     teacher = group->gather_rows(teacher, counts);
   }
   const auto mean = [&](const at::Tensor& t) { return t.sum() / static_cast<double>(total); };
-  const auto kernel_loss = (spec_.fused_loss ? kernel_alignment : kernel_alignment_plain)(features, teacher, kernel_, all);
+  auto kernel_loss = (spec_.fused_loss ? kernel_alignment : kernel_alignment_plain)(features, teacher, kernel_, all);
+  if (group && spec_.local_kernel) kernel_loss = kernel_loss / group->size();
   const auto anchor_loss = mean((features - target.original).square().sum(1));
   const auto loss = spec_.w * kernel_loss + anchor_loss;
   torch::autograd::backward({loss}, {});

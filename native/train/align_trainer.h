@@ -38,6 +38,8 @@ struct TrainerSpec {
   int64_t slots;
   /** Null when this process trains alone. Otherwise the batch sizes above are this rank's. */
   std::shared_ptr<ProcessGroup> group;
+  /** A kernel matrix for each rank's images by themselves, its loss averaged over ranks. */
+  bool local_kernel;
 };
 
 /** StepMetrics in lib/native/addon.ts. */
