@@ -78,7 +78,7 @@ async function run(config: AlignConfig, emit: Emit, signal: AbortSignal | undefi
     emit({ type: 'start', plan });
     if (config.dryRun) return { steps: 0, interrupted: false, skipped: 0, exports: [] };
 
-    await agree(ranks, await alike({ config, student, teacher, source }));
+    if (ranks.group) await agree(ranks, await alike({ config, student, teacher, source }));
     const folder = await openRunFolder(config, ranks);
     try {
       return await alignInto(folder, { config, student, teacher, source, sampler, plan, emit, signal, ranks });

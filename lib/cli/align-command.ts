@@ -99,7 +99,7 @@ function roleOf({ nproc, nnodes }: DistributedConfig): { placement: Placement | 
 }
 
 /** One process's part: all of the run, or one rank's. Resolves to the exit code. */
-async function train(config: AlignConfig, ranks: Ranks, json: boolean): Promise<number> {
+async function train(config: AlignConfig, ranks: Ranks, json: boolean, machines = 1): Promise<number> {
   const controller = new AbortController();
   let code = 143;
   const stop = (signal: NodeJS.Signals, exitCode: number) => {
@@ -119,7 +119,7 @@ async function train(config: AlignConfig, ranks: Ranks, json: boolean): Promise<
     const alignment = align(config, { signal: controller.signal, ranks });
     for await (const event of alignment) {
       if (ranks.rank > 0) continue;
-      if (config.dryRun && event.type === 'start' && !json) console.log(formatPlan(event.plan, assumedFlops(config)));
+      if (config.dryRun && event.type === 'start' && !json) console.log(formatPlan(event.plan, machines * assumedFlops(config)));
       else printer.print(event);
     }
     return (await alignment.result).interrupted ? code : 0;
@@ -136,7 +136,8 @@ async function run(flags: Record<string, unknown>): Promise<void> {
   const { placement, launches } = roleOf(distributed);
   const { nproc = 1, nnodes, masterAddr = '127.0.0.1' } = distributed;
   if (config.dryRun) {
-    process.exitCode = await train(config, { ...oneRank, rank: placement?.rank ?? 0, worldSize: placement?.worldSize ?? nproc * nnodes }, json);
+    const planned = placement ?? { rank: 0, worldSize: nproc * nnodes, localWorldSize: nproc };
+    process.exitCode = await train(config, { ...oneRank, rank: planned.rank, worldSize: planned.worldSize }, json, planned.worldSize / planned.localWorldSize);
   } else if (launches) {
     process.exitCode = await launch({ ...distributed, nproc, masterAddr, name: 'kuea-align', quiet: json });
   } else if (placement) {
