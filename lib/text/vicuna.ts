@@ -6,7 +6,8 @@ export const imageToken = -200;
 export const ignoreLabel = -100;
 
 const placeholder = '<image>';
-const system = "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions.";
+/** What every conversation begins with. */
+export const system = "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions.";
 
 /** One turn of a conversation, as LLaVA's JSON has it: `from` is human or gpt. */
 export interface Turn {
