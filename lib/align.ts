@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 
-import { resolveAlignConfig, type AlignConfig, type AlignOptions } from './config/schema.js';
+import { freeAlignKeys, resolveAlignConfig, type AlignConfig, type AlignOptions } from './config/schema.js';
 import { Loader, type FilledSlot } from './data/loader.js';
 import { Sampler } from './data/sampler.js';
 import type { Source } from './data/source.js';
@@ -8,13 +8,13 @@ import { openSource } from './data/sources.js';
 import type { Addon, CacheSpec, ClipVisionArch, Dinov2Arch, EncoderSpec, KernelSpec, NativeTrainer, StepMetrics } from './native/addon.js';
 import { loadAddon, packageVersion } from './native/load.js';
 import { openCache, presentRows, type CacheKey } from './train/embedding-cache.js';
-import { EventStream } from './train/event-stream.js';
 import type { AlignEvent, AlignResult } from './train/events.js';
 import { fitKernel } from './train/fit-kernel.js';
 import { train } from './train/loop.js';
 import { latestCheckpoint, saveCheckpoint } from './train/checkpoints.js';
 import { MetricsFile, type MetricsLine } from './train/metrics.js';
 import { planAlignment, slots, teacherSizeOf, type AlignPlan } from './train/plan.js';
+import { startRun, type Run } from './train/run.js';
 import { RunFolder } from './train/run-folder.js';
 import { sampleEmbeddings } from './train/sample-embeddings.js';
 import { learningRate } from './train/schedule.js';
@@ -23,10 +23,7 @@ import { exportWeights } from './weights/export.js';
 import { openWeights, type WeightsFile } from './weights/open.js';
 import { imagenetStatistics } from './weights/preprocessing.js';
 
-/** A run under way: iterate it for its events (unread ones wait), await `result` for its outcome. It proceeds whether or not it is iterated. */
-export interface AlignRun extends AsyncIterable<AlignEvent> {
-  readonly result: Promise<AlignResult>;
-}
+export type AlignRun = Run<AlignEvent, AlignResult>;
 
 /**
  * Aligns a CLIP vision encoder to a DINOv2 on images alone (the method of KUEA, ICML 2025): fine-tunes it until its kernel matrix matches the
@@ -36,13 +33,8 @@ export interface AlignRun extends AsyncIterable<AlignEvent> {
  * run leaves its last checkpoint, and `resume: true` goes on from it.
  */
 export function align(options: AlignOptions, { signal }: { signal?: AbortSignal } = {}): AlignRun {
-  const events = new EventStream<AlignEvent>();
-  const result = run(resolveAlignConfig(options), (event) => events.push(event), signal);
-  result.then(
-    () => events.end(),
-    (error: unknown) => events.fail(error),
-  );
-  return { result, [Symbol.asyncIterator]: () => events[Symbol.asyncIterator]() };
+  const config = resolveAlignConfig(options);
+  return startRun((emit) => run(config, emit, signal));
 }
 
 type Emit = (event: AlignEvent) => void;
@@ -70,7 +62,7 @@ async function run(config: AlignConfig, emit: Emit, signal: AbortSignal | undefi
     emit({ type: 'start', plan });
     if (config.dryRun) return { steps: 0, interrupted: false, skipped: 0, exports: [] };
 
-    const folder = await RunFolder.open(config);
+    const folder = await RunFolder.open(config, freeAlignKeys);
     try {
       return await alignInto(folder, { config, student, teacher, source, sampler, plan, emit, signal });
     } finally {
@@ -166,7 +158,7 @@ async function alignInto(folder: RunFolder, job: Job): Promise<AlignResult> {
 async function trainFrom(start: number, trainer: NativeTrainer, folder: RunFolder, job: Job): Promise<Pick<AlignResult, 'steps' | 'skipped' | 'metrics'>> {
   const { config, source, sampler, plan, emit, signal } = job;
   const { steps } = plan;
-  const metricsFile = await MetricsFile.open(folder.file('metrics.jsonl'), start);
+  const metricsFile = await MetricsFile.open<MetricsLine>(folder.file('metrics.jsonl'), start);
   const loader = new Loader({
     source,
     sampler,

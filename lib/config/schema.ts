@@ -11,7 +11,7 @@ const natural = z.int().nonnegative();
 const count = z.int().positive();
 const text = z.string().min(1);
 
-const option = <T extends z.ZodType>(group: Group, help: string, schema: T) => schema.meta({ group, help });
+export const option = <T extends z.ZodType>(group: Group, help: string, schema: T) => schema.meta({ group, help });
 
 /** Every option of an alignment once: type, default, heading and one line of help. */
 export const alignSchema = z.strictObject({
@@ -73,32 +73,34 @@ export type AlignConfig = z.output<typeof alignSchema>;
 export type AlignOptions = z.input<typeof alignSchema>;
 export type AlignKey = keyof AlignConfig;
 
-export const alignKeys = Object.keys(alignSchema.shape) as AlignKey[];
+/** Options that a resumed run may change: they do not change what is computed. */
+export const freeAlignKeys: readonly AlignKey[] = ['out', 'resume', 'logEvery', 'saveEvery', 'keepCheckpoints', 'threads', 'workers', 'cache', 'dryRun', 'exportLayouts', 'maxSkipped'];
 
 /** Expected and found, for one key, in one sentence. */
-function sentence(issue: z.core.$ZodIssue, input: Record<string, unknown>): string {
+function sentence(schema: z.ZodObject, issue: z.core.$ZodIssue, input: Record<string, unknown>): string {
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!;
-    return `unknown option ${key}: did you mean ${nearest(key, alignKeys)}?`;
+    return `unknown option ${key}: did you mean ${nearest(key, Object.keys(schema.shape))}?`;
   }
   const key = String(issue.path[0] ?? '');
   const found = input[key];
-  if (found === undefined) return `${key} is missing: ${alignSchema.shape[key as AlignKey].meta()?.['help'] as string}`;
+  if (found === undefined) return `${key} is missing: ${(schema.shape[key] as z.ZodType).meta()?.['help'] as string}`;
   return `${issue.message.replace(/^Invalid (input|option): /, '').replace(/, received \w+$/, '')} for ${key}, found ${JSON.stringify(found)}`;
 }
 
-/**
- * Checks options and fills in defaults. Throws KueaError: `unknown_option` (naming the nearest), `missing_option`, `bad_option`.
- */
-export function resolveAlignConfig(options: Record<string, unknown>): AlignConfig {
+/** Checks options against a schema and fills in defaults. Throws KueaError: `unknown_option` (naming the nearest), `missing_option`, `bad_option`. */
+export function parseOptions<Schema extends z.ZodObject>(schema: Schema, options: Record<string, unknown>): z.output<Schema> {
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-  const parsed = alignSchema.safeParse(given);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
-    const code = issue.code === 'unrecognized_keys' ? 'unknown_option' : given[String(issue.path[0])] === undefined ? 'missing_option' : 'bad_option';
-    throw new KueaError(code, sentence(issue, given));
-  }
-  const config = parsed.data;
+  const parsed = schema.safeParse(given);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  const code = issue.code === 'unrecognized_keys' ? 'unknown_option' : given[String(issue.path[0])] === undefined ? 'missing_option' : 'bad_option';
+  throw new KueaError(code, sentence(schema, issue, given));
+}
+
+/** As parseOptions, and what no key can say alone. */
+export function resolveAlignConfig(options: Record<string, unknown>): AlignConfig {
+  const config = parseOptions(alignSchema, options);
   const refuse = (why: string) => {
     throw new KueaError('bad_option', why);
   };

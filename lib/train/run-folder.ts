@@ -4,13 +4,12 @@ import { join } from 'node:path';
 
 import { isDeepStrictEqual } from 'node:util';
 
-import type { AlignConfig, AlignKey } from '../config/schema.js';
 import { readConfigFile, toYaml } from '../config/files.js';
 import { KueaError } from '../errors.js';
 import { writeFileAtomically } from './atomic.js';
 
-/** Options that a resumed run may change: they do not change what is computed. */
-const free: readonly AlignKey[] = ['out', 'resume', 'logEvery', 'saveEvery', 'keepCheckpoints', 'threads', 'workers', 'cache', 'dryRun', 'exportLayouts', 'maxSkipped'];
+/** What a run's folder is opened for: any program's checked options. */
+export type RunConfig = Record<string, unknown> & { out: string; resume: boolean };
 
 interface Owner {
   pid: number;
@@ -25,17 +24,18 @@ export class RunFolder {
   private constructor(readonly path: string) {}
 
   /**
-   * Opens `config.out` for a new run, or for the one that is there when `config.resume` is set. Throws KueaError: `out_in_use` (another process
-   * has it), `out_not_empty` (resume was not asked for), `resume_mismatch` (naming the options that differ), `nothing_to_resume`.
+   * Opens `config.out` for a new run, or for the one that is there when `config.resume` is set, whose options may then differ in the `free` ones alone.
+   * Throws KueaError: `out_in_use` (another process has it), `out_not_empty` (resume was not asked for), `resume_mismatch` (naming the options that
+   * differ), `nothing_to_resume`.
    */
-  static async open(config: AlignConfig): Promise<RunFolder> {
+  static async open(config: RunConfig, free: readonly string[]): Promise<RunFolder> {
     const folder = new RunFolder(config.out);
     await mkdir(config.out, { recursive: true }).catch((cause: unknown) => {
       throw new KueaError('bad_out', `cannot make the folder ${config.out}: ${(cause as Error).message}`, { cause });
     });
     await folder.lock();
     try {
-      await folder.claim(config);
+      await folder.claim(config, free);
     } catch (error) {
       await folder.close();
       throw error;
@@ -81,7 +81,7 @@ export class RunFolder {
     }
   }
 
-  private async claim(config: AlignConfig): Promise<void> {
+  private async claim(config: RunConfig, free: readonly string[]): Promise<void> {
     const saved = this.file('config.yaml');
     const content = (await readdir(this.path)).filter((name) => name !== 'lock');
     if (!config.resume) {
@@ -97,8 +97,8 @@ export class RunFolder {
     if (!content.includes('config.yaml')) throw new KueaError('nothing_to_resume', `expected a run to resume in ${this.path}, found no config.yaml`);
     const before = await readConfigFile(saved);
     const differing = [...new Set([...Object.keys(before), ...Object.keys(config)])]
-      .filter((key) => !free.includes(key as AlignKey) && !isDeepStrictEqual(before[key], config[key as AlignKey]))
-      .map((key) => `${key} (${JSON.stringify(before[key])} then, ${JSON.stringify(config[key as AlignKey])} now)`);
+      .filter((key) => !free.includes(key) && !isDeepStrictEqual(before[key], config[key]))
+      .map((key) => `${key} (${JSON.stringify(before[key])} then, ${JSON.stringify(config[key])} now)`);
     if (differing.length > 0) throw new KueaError('resume_mismatch', `expected the options that the run in ${this.path} was started with, found others: ${differing.join(', ')}`);
   }
 }
