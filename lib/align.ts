@@ -1,23 +1,24 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { resolveAlignConfig, type AlignConfig, type AlignOptions } from './config/schema.js';
+import { freeAlignKeys, resolveAlignConfig, type AlignConfig, type AlignOptions } from './config/schema.js';
 import { Loader, type FilledSlot } from './data/loader.js';
 import { Sampler } from './data/sampler.js';
 import type { Source } from './data/source.js';
 import { openSource } from './data/sources.js';
 import { agree } from './dist/agree.js';
+import { agreedStop } from './dist/agreed-stop.js';
 import { fromRank0, gather, oneRank, type Ranks } from './dist/ranks.js';
 import type { Addon, CacheSpec, ClipVisionArch, Dinov2Arch, EncoderSpec, KernelSpec, NativeTrainer, StepMetrics } from './native/addon.js';
 import { loadAddon, packageVersion } from './native/load.js';
 import { openCache, presentRows, type CacheKey } from './train/embedding-cache.js';
-import { EventStream } from './train/event-stream.js';
 import type { AlignEvent, AlignResult } from './train/events.js';
 import { fitKernel } from './train/fit-kernel.js';
 import { train } from './train/loop.js';
 import { latestCheckpoint, saveCheckpoint } from './train/checkpoints.js';
 import { MetricsFile, type MetricsLine } from './train/metrics.js';
 import { planAlignment, slots, teacherSizeOf, type AlignPlan } from './train/plan.js';
+import { startRun, type Run } from './train/run.js';
 import { RunFolder } from './train/run-folder.js';
 import { sampleEmbeddings } from './train/sample-embeddings.js';
 import { learningRate } from './train/schedule.js';
@@ -26,10 +27,7 @@ import { exportWeights } from './weights/export.js';
 import { openWeights, type WeightsFile } from './weights/open.js';
 import { imagenetStatistics } from './weights/preprocessing.js';
 
-/** A run under way: iterate it for its events (unread ones wait), await `result` for its outcome. It proceeds whether or not it is iterated. */
-export interface AlignRun extends AsyncIterable<AlignEvent> {
-  readonly result: Promise<AlignResult>;
-}
+export type AlignRun = Run<AlignEvent, AlignResult>;
 
 /**
  * Aligns a CLIP vision encoder to a DINOv2 on images alone (the method of KUEA, ICML 2025): fine-tunes it until its kernel matrix matches the
@@ -42,13 +40,8 @@ export interface AlignRun extends AsyncIterable<AlignEvent> {
  * alone writes into the run's folder. An abort on one rank stops all of them after the same step.
  */
 export function align(options: AlignOptions, { signal, ranks = oneRank }: { signal?: AbortSignal; ranks?: Ranks } = {}): AlignRun {
-  const events = new EventStream<AlignEvent>();
-  const result = run(resolveAlignConfig(options), (event) => events.push(event), signal, ranks);
-  result.then(
-    () => events.end(),
-    (error: unknown) => events.fail(error),
-  );
-  return { result, [Symbol.asyncIterator]: () => events[Symbol.asyncIterator]() };
+  const config = resolveAlignConfig(options);
+  return startRun((emit) => run(config, emit, signal, ranks));
 }
 
 type Emit = (event: AlignEvent) => void;
@@ -79,11 +72,11 @@ async function run(config: AlignConfig, emit: Emit, signal: AbortSignal | undefi
     if (config.dryRun) return { steps: 0, interrupted: false, skipped: 0, exports: [] };
 
     if (ranks.group) await agree(ranks, await alike({ config, student, teacher, source }));
-    const folder = await openRunFolder(config, ranks);
+    const folder = await RunFolder.open(config, freeAlignKeys, ranks);
     try {
       return await alignInto(folder, { config, student, teacher, source, sampler, plan, emit, signal, ranks });
     } finally {
-      if (rank === 0) await folder.close();
+      await folder.close();
     }
   } finally {
     await source.close();
@@ -95,15 +88,6 @@ async function alike({ config, student, teacher, source }: Pick<Job, 'config' | 
   const options = Object.entries(config).filter(([key]) => !['student', 'teacher', 'data', 'cache', 'workers', 'threads'].includes(key));
   const fingerprints = { studentWeights: await student.fingerprint(), teacherWeights: await teacher.fingerprint(), dataFingerprint: await source.fingerprint() };
   return { kuea: packageVersion(), libtorch: loadAddon().info().libtorch, ...fingerprints, ...Object.fromEntries(options) };
-}
-
-async function openRunFolder(config: AlignConfig, ranks: Ranks): Promise<RunFolder> {
-  let folder = RunFolder.beside(config);
-  await fromRank0(ranks, 'run folder', async () => {
-    folder = await RunFolder.open(config);
-    return true;
-  });
-  return folder;
 }
 
 function encoderSpecs({ config, student, teacher }: Job): { student: EncoderSpec; teacher: EncoderSpec } {
@@ -201,11 +185,11 @@ async function alignInto(folder: RunFolder, job: Job): Promise<AlignResult> {
 }
 
 async function trainFrom(start: number, trainer: NativeTrainer, folder: RunFolder, job: Job): Promise<Pick<AlignResult, 'steps' | 'skipped' | 'metrics'>> {
-  const { config, source, sampler, plan, emit, ranks } = job;
+  const { config, source, sampler, plan, emit, signal, ranks } = job;
   const { group } = ranks;
   const { steps } = plan;
   const writes = ranks.rank === 0;
-  const metricsFile = writes ? await MetricsFile.open(folder.file('metrics.jsonl'), start) : null;
+  const metricsFile = writes ? await MetricsFile.open<MetricsLine>(folder.file('metrics.jsonl'), start) : null;
   const loader = new Loader({
     source,
     sampler,
@@ -218,7 +202,7 @@ async function trainFrom(start: number, trainer: NativeTrainer, folder: RunFolde
     ...(writes ? { skippedFile: folder.file('skipped.jsonl') } : {}),
     ...(config.workers ? { concurrency: config.workers } : {}),
   });
-  const stop = agreedSignal(job);
+  const stop = agreedStop(ranks, signal);
   let last: MetricsLine | undefined;
   let images = 0;
   let since = performance.now();
@@ -264,20 +248,6 @@ async function trainFrom(start: number, trainer: NativeTrainer, folder: RunFolde
     stop.end();
     await metricsFile?.close();
   }
-}
-
-/** A signal for the loop: the caller's, or with several ranks one that is aborted on all of them after the same step. */
-function agreedSignal({ signal, ranks: { group } }: Job): { signal: AbortSignal | undefined; afterStep(): void; end(): void } {
-  if (!group) return { signal, afterStep: () => {}, end: () => {} };
-  const controller = new AbortController();
-  const ask = () => group.requestStop();
-  if (signal?.aborted) ask();
-  signal?.addEventListener('abort', ask);
-  return {
-    signal: controller.signal,
-    afterStep: () => group.stopRequested() && controller.abort(),
-    end: () => signal?.removeEventListener('abort', ask),
-  };
 }
 
 async function exportAll(trainer: NativeTrainer, folder: RunFolder, { config, student, emit }: Job): Promise<AlignResult['exports']> {

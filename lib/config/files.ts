@@ -8,11 +8,12 @@ import { KueaError } from '../errors.js';
 import { packageRoot } from '../native/load.js';
 import { camelCase, nearest, snakeCase } from './keys.js';
 
-/** Names of the published recipes that ship with the package (configs/NAME.yaml). */
-export function presetNames(): string[] {
+/** Names of a program's published recipes that ship with the package: configs/NAME.yaml, kuea-lora's being those that end in -lora. */
+export function presetNames(program: 'align' | 'lora'): string[] {
   return readdirSync(join(packageRoot(), 'configs'))
     .filter((name) => name.endsWith('.yaml'))
     .map((name) => basename(name, '.yaml'))
+    .filter((name) => name.endsWith('-lora') === (program === 'lora'))
     .sort();
 }
 
@@ -31,9 +32,8 @@ export async function readConfigFile(file: string): Promise<Record<string, unkno
   return Object.fromEntries(Object.entries(parsed).map(([key, value]) => [camelCase(key), value]));
 }
 
-/** Options of a preset. Throws KueaError `unknown_preset`, naming the nearest. */
-export function readPreset(name: string): Promise<Record<string, unknown>> {
-  const known = presetNames();
+/** Options of one of the presets in `known`. Throws KueaError `unknown_preset`, naming the nearest. */
+export function readPreset(name: string, known: readonly string[]): Promise<Record<string, unknown>> {
   if (!known.includes(name)) throw new KueaError('unknown_preset', `unknown preset ${name}: did you mean ${nearest(name, known)}? There are ${known.join(', ')}`);
   return readConfigFile(join(packageRoot(), 'configs', `${name}.yaml`));
 }

@@ -73,7 +73,8 @@ export type AlignConfig = z.output<typeof alignSchema>;
 export type AlignOptions = z.input<typeof alignSchema>;
 export type AlignKey = keyof AlignConfig;
 
-export const alignKeys = Object.keys(alignSchema.shape) as AlignKey[];
+/** Options that a resumed run may change: they do not change what is computed. */
+export const freeAlignKeys: readonly AlignKey[] = ['out', 'resume', 'logEvery', 'saveEvery', 'keepCheckpoints', 'threads', 'workers', 'cache', 'dryRun', 'exportLayouts', 'maxSkipped'];
 
 /** Expected and found, for one key, in one sentence. */
 function sentence(schema: z.ZodObject, issue: z.core.$ZodIssue, input: Record<string, unknown>): string {

@@ -19,12 +19,19 @@ export async function preprocess(image: string | Uint8Array, preprocessing: Prep
     if (isPlain(format) && preprocessing.crop <= preprocessing.resize) return fast(bytes, preprocessing, target, offset);
     image = bytes;
   }
-  const pixels = await decode(image);
+  await cropTo(await decode(image), preprocessing, target, offset);
+}
+
+/** Pillow's resize of decoded pixels and the crop, as uint8 [3, crop, crop]. Throws KueaError `undecodable_image` for a strip too long to be resized. */
+export async function cropTo(pixels: Pixels, preprocessing: Omit<Preprocessing, 'mode'>, target: Uint8Array, offset: number): Promise<void> {
   const window = cropWindow(pixels.width, pixels.height, preprocessing);
-  if (Math.max(window.resizedWidth, window.resizedHeight) > longestSide) {
-    throw new KueaError('undecodable_image', `expected an image of sane proportions, found ${pixels.width} x ${pixels.height} pixels`);
-  }
+  if (Math.max(window.resizedWidth, window.resizedHeight) > longestSide) throw insane(pixels);
   await resample(pixels, window, target, offset);
+}
+
+/** The error for an image of which one side is out of all proportion. */
+export function insane({ width, height }: Pixels): KueaError {
+  return new KueaError('undecodable_image', `expected an image of sane proportions, found ${width} x ${height} pixels`);
 }
 
 function resample({ data: source, width, height, channels }: Pixels, window: Window, target: Uint8Array, offset: number): Promise<void> {

@@ -3,7 +3,11 @@
  * `native/bind/` registers exactly these names; test/native/boundary.test.ts compares the two.
  */
 
-/** dtypes that the addon reads from files, in safetensors' spelling. Everything is converted to F32 on load. */
+import type { LlavaSpec, LoraTrainerSpec, NativeLlava, NativeLoraTrainer, Nf4Result } from './llava.js';
+
+export type * from './llava.js';
+
+/** dtypes that the addon reads from files, in safetensors' spelling. Trained tensors are F32 in memory, whatever the file has. */
 export type StoredDtype = 'F64' | 'F32' | 'F16' | 'BF16';
 
 /** Where the bytes of one stored tensor lie: a range of a file, nothing read yet. */
@@ -31,11 +35,13 @@ export interface LoadStep {
 
 /**
  * One tensor of a file to be written. The TypeScript side has already written names, dtypes and offsets in the safetensors header;
- * the addon appends these tensors' bytes in this order, row-major, as F32.
+ * the addon appends these tensors' bytes in this order, row-major, as `dtype` (F32 when absent). `merge` adds scale * b a to the source
+ * ([out, in] + [out, r] [r, in]) in fp32, before the conversion and after the transposition.
  */
-export type WriteStep =
-  | { parameter: string; row?: number; rows?: number; transpose?: boolean; state?: 'value' | 'exp_avg' | 'exp_avg_sq' }
-  | { source: TensorBytes; transpose?: boolean };
+export type WriteStep = { transpose?: boolean; dtype?: StoredDtype } & (
+  | { parameter: string; row?: number; rows?: number; state?: 'value' | 'exp_avg' | 'exp_avg_sq' }
+  | { source: TensorBytes; merge?: { a: TensorBytes; b: TensorBytes; scale: number } }
+);
 
 /** A CLIP vision tower. Parameter names are OpenAI's/open_clip's without `visual.` (`conv1.weight`, `transformer.resblocks.0.attn.in_proj_weight`, `proj`). */
 export interface ClipVisionArch {
@@ -285,4 +291,10 @@ export interface Addon {
    * arrive.
    */
   openProcessGroup(spec: ProcessGroupSpec): Promise<NativeProcessGroup>;
+  openLoraTrainer(spec: LoraTrainerSpec): Promise<NativeLoraTrainer>;
+  openLlava(spec: LlavaSpec): Promise<NativeLlava>;
+  /** A file from tensors of other files (`source` steps alone), one tensor in memory at a time. */
+  writeTensors(file: string, header: Uint8Array, steps: WriteStep[]): Promise<void>;
+  /** Quantises and dequantises as `basePrecision: 'nf4'` does, with double quantisation; a whole number of blocks of 64. */
+  nf4(values: Float32Array): Promise<Nf4Result>;
 }

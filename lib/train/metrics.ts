@@ -24,28 +24,28 @@ export interface MetricsLine {
 }
 
 /** Appends lines to metrics.jsonl. */
-export class MetricsFile {
+export class MetricsFile<Line extends { step: number }> {
   private constructor(
     private readonly path: string,
     private readonly handle: FileHandle,
   ) {}
 
   /** Opens the file for a run that has made `step` updates: lines of later steps (of a run that was killed after its checkpoint) are cut off. */
-  static async open(path: string, step: number): Promise<MetricsFile> {
+  static async open<Line extends { step: number }>(path: string, step: number): Promise<MetricsFile<Line>> {
     const text = await readFile(path, 'utf8').catch(() => '');
     const kept = text.split('\n').filter((line) => {
       try {
-        return (JSON.parse(line) as MetricsLine).step <= step;
+        return (JSON.parse(line) as Line).step <= step;
       } catch {
         return false;
       }
     });
     const wanted = kept.map((line) => `${line}\n`).join('');
     if (wanted !== text) await writeFileAtomically(path, wanted);
-    return new MetricsFile(path, await open(path, 'a'));
+    return new MetricsFile<Line>(path, await open(path, 'a'));
   }
 
-  async write(line: MetricsLine): Promise<void> {
+  async write(line: Line): Promise<void> {
     await this.handle.appendFile(`${JSON.stringify(line)}\n`).catch((error: unknown) => {
       throw asWriteError(error, this.path);
     });

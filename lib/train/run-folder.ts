@@ -4,13 +4,13 @@ import { join } from 'node:path';
 
 import { isDeepStrictEqual } from 'node:util';
 
-import type { AlignConfig, AlignKey } from '../config/schema.js';
 import { readConfigFile, toYaml } from '../config/files.js';
+import { fromRank0, type Ranks } from '../dist/ranks.js';
 import { KueaError } from '../errors.js';
 import { writeFileAtomically } from './atomic.js';
 
-/** Options that a resumed run may change: they do not change what is computed. */
-const free: readonly AlignKey[] = ['out', 'resume', 'logEvery', 'saveEvery', 'keepCheckpoints', 'threads', 'workers', 'cache', 'dryRun', 'exportLayouts', 'maxSkipped'];
+/** What a run's folder is opened for: any program's checked options. */
+export type RunConfig = Record<string, unknown> & { out: string; resume: boolean };
 
 interface Owner {
   pid: number;
@@ -22,30 +22,23 @@ interface Owner {
  * A run's folder: {config.yaml, metrics.jsonl, checkpoints/, latest, export/}, and a lock while a run is in it.
  */
 export class RunFolder {
-  private constructor(readonly path: string) {}
+  private constructor(
+    readonly path: string,
+    private readonly owns: boolean,
+  ) {}
 
   /**
-   * Opens `config.out` for a new run, or for the one that is there when `config.resume` is set. Throws KueaError: `out_in_use` (another process
-   * has it), `out_not_empty` (resume was not asked for), `resume_mismatch` (naming the options that differ), `nothing_to_resume`.
+   * Opens `config.out` for a new run, or for the one that is there when `config.resume` is set, whose options may then differ in the `free` ones alone.
+   * Throws KueaError: `out_in_use` (another process has it), `out_not_empty` (resume was not asked for), `resume_mismatch` (naming the options that
+   * differ), `nothing_to_resume`. Of several ranks, which all call it, rank 0 opens the folder for all.
    */
-  static async open(config: AlignConfig): Promise<RunFolder> {
-    const folder = new RunFolder(config.out);
-    await mkdir(config.out, { recursive: true }).catch((cause: unknown) => {
-      throw new KueaError('bad_out', `cannot make the folder ${config.out}: ${(cause as Error).message}`, { cause });
+  static async open(config: RunConfig, free: readonly string[], ranks: Ranks): Promise<RunFolder> {
+    const folder = new RunFolder(config.out, ranks.rank === 0);
+    await fromRank0(ranks, 'run folder', async () => {
+      await folder.take(config, free);
+      return true;
     });
-    await folder.lock();
-    try {
-      await folder.claim(config);
-    } catch (error) {
-      await folder.close();
-      throw error;
-    }
     return folder;
-  }
-
-  /** The folder of a run whose rank 0 has opened it, for another rank of it. */
-  static beside(config: AlignConfig): RunFolder {
-    return new RunFolder(config.out);
   }
 
   file(...names: string[]): string {
@@ -54,7 +47,20 @@ export class RunFolder {
 
   /** Lets another run in. */
   async close(): Promise<void> {
-    await rm(this.file('lock'), { force: true });
+    if (this.owns) await rm(this.file('lock'), { force: true });
+  }
+
+  private async take(config: RunConfig, free: readonly string[]): Promise<void> {
+    await mkdir(config.out, { recursive: true }).catch((cause: unknown) => {
+      throw new KueaError('bad_out', `cannot make the folder ${config.out}: ${(cause as Error).message}`, { cause });
+    });
+    await this.lock();
+    try {
+      await this.claim(config, free);
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
   }
 
   private async lock(): Promise<void> {
@@ -86,7 +92,7 @@ export class RunFolder {
     }
   }
 
-  private async claim(config: AlignConfig): Promise<void> {
+  private async claim(config: RunConfig, free: readonly string[]): Promise<void> {
     const saved = this.file('config.yaml');
     const content = (await readdir(this.path)).filter((name) => name !== 'lock');
     if (!config.resume) {
@@ -102,8 +108,8 @@ export class RunFolder {
     if (!content.includes('config.yaml')) throw new KueaError('nothing_to_resume', `expected a run to resume in ${this.path}, found no config.yaml`);
     const before = await readConfigFile(saved);
     const differing = [...new Set([...Object.keys(before), ...Object.keys(config)])]
-      .filter((key) => !free.includes(key as AlignKey) && !isDeepStrictEqual(before[key], config[key as AlignKey]))
-      .map((key) => `${key} (${JSON.stringify(before[key])} then, ${JSON.stringify(config[key as AlignKey])} now)`);
+      .filter((key) => !free.includes(key) && !isDeepStrictEqual(before[key], config[key]))
+      .map((key) => `${key} (${JSON.stringify(before[key])} then, ${JSON.stringify(config[key])} now)`);
     if (differing.length > 0) throw new KueaError('resume_mismatch', `expected the options that the run in ${this.path} was started with, found others: ${differing.join(', ')}`);
   }
 }

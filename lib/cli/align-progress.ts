@@ -1,0 +1,35 @@
+import type { AlignEvent } from '../train/events.js';
+import { formatDuration } from '../train/plan.js';
+import { short, type EventText } from './progress.js';
+
+/** What an alignment's events say to a person. */
+export const alignText: EventText<AlignEvent> = {
+  step: (e) => ({
+    losses: `loss ${short(e.loss)}  kernel ${short(e.kernel_loss)}  anchor ${short(e.anchor_loss)}  cos ${e.cosine_to_original.toFixed(4)}`,
+    rate: `${e.images_per_second.toFixed(1)} img/s`,
+  }),
+  line: (event) => {
+    switch (event.type) {
+      case 'start': {
+        const { plan } = event;
+        return `${plan.images.toLocaleString('en-US')} images, ${plan.steps.toLocaleString('en-US')} steps of ${plan.config.batchSize}${plan.ranks > 1 ? ` on ${plan.ranks} ranks` : ''}; ${(plan.studentParameters / 1e6).toFixed(1)} M parameters in training`;
+      }
+      case 'fit':
+        return `kernel fitted on ${event.images} images: rho = c / gamma = ${short(event.c / event.gamma)}, sigma ${short(event.sigma)}; kernel loss ${short(event.before)} -> ${short(event.after)}`;
+      case 'cache': {
+        const share = event.present === event.images ? 'complete' : `${event.present} of ${event.images} images, the rest is filled on the way`;
+        return `frozen embeddings: ${event.rebuilt ? `made anew, because ${event.rebuilt}` : share}`;
+      }
+      case 'resume':
+        return `resumed after step ${event.step}`;
+      case 'checkpoint':
+        return '';
+      case 'export':
+        return `exported ${event.layout}: ${event.path}`;
+      case 'done': {
+        const skipped = event.skipped > 0 ? `, ${event.skipped} undecodable images skipped` : '';
+        return `${event.interrupted ? 'stopped and saved' : 'done'} after step ${event.steps} in ${formatDuration(event.seconds)}${skipped}`;
+      }
+    }
+  },
+};

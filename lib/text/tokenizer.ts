@@ -1,0 +1,98 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { Tokenizer } from '@huggingface/tokenizers';
+
+import { KueaError } from '../errors.js';
+import { fromSentencePiece } from './sentencepiece.js';
+
+/** Tokens that llava-hf added to LLaMA's: to the original they are text like any other. An image's place is marked by an id of its own here. */
+const notText = ['<image>', '<pad>'];
+
+interface TokenizerJson extends Record<string, unknown> {
+  added_tokens?: { id: number; content: string }[];
+}
+
+/** Text to ids and back, as the reference's slow LlamaTokenizer does it. */
+export class TextTokenizer {
+  /** Ids of the beginning and the end of a text, and of what the vocabulary lacks (undefined when it lacks nothing). */
+  readonly bos: number;
+  readonly eos: number;
+  readonly unk: number | undefined;
+  /** How the end is written in text. */
+  readonly eosText: string;
+  private readonly tokenizer: Tokenizer;
+
+  /** `json` and `config`: what tokenizer.json and tokenizer_config.json hold; `from` names them in errors. Throws KueaError `bad_tokenizer`. */
+  constructor(json: Record<string, unknown>, config: Record<string, unknown>, from: string) {
+    const { added_tokens: added = [], ...rest } = json as TokenizerJson;
+    try {
+      this.tokenizer = new Tokenizer({ ...rest, added_tokens: added.filter(({ content }) => !notText.includes(content)) }, config);
+    } catch (cause) {
+      throw new KueaError('bad_tokenizer', `expected a tokenizer in ${from}, found one that cannot be read: ${(cause as Error).message}`, { cause });
+    }
+    const text = (key: string, otherwise: string) => {
+      const value = config[key] as { content?: string } | string | null | undefined;
+      return (typeof value === 'object' ? value?.content : value) ?? otherwise;
+    };
+    const id = (token: string) => this.tokenizer.token_to_id(token) ?? added.find(({ content }) => content === token)?.id;
+    this.eosText = text('eos_token', '</s>');
+    const [bos, eos] = [id(text('bos_token', '<s>')), id(this.eosText)];
+    if (bos === undefined || eos === undefined) throw new KueaError('bad_tokenizer', `expected tokens for the beginning and the end of a text in ${from}, such as <s> and </s>, found none`);
+    [this.bos, this.eos, this.unk] = [bos, eos, id(text('unk_token', '<unk>'))];
+  }
+
+  /** Ids of a text; nothing is put before or after it. Special tokens that are written out in it (`</s>`) become their ids. */
+  encode(text: string): number[] {
+    return this.tokenizer.encode(text, { add_special_tokens: false }).ids;
+  }
+
+  /** The text of some ids, without special tokens. Bytes that are no UTF-8 become U+FFFD. */
+  decode(ids: readonly number[]): string {
+    return ids.length === 0 ? '' : this.tokenizer.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+  }
+
+  /** Decodes ids as they come: `push` returns the text that has become certain, whole characters alone; `end` what is left over. */
+  stream(): { push(id: number): string; end(): string } {
+    const ids: number[] = [];
+    // Text up to `read` has been returned. It is decoded together with the ids from `start` on, for a space at the very start would be taken off.
+    let [start, read] = [0, 0];
+    const rest = () => this.decode(ids.slice(start)).slice(this.decode(ids.slice(start, read)).length);
+    return {
+      push: (id) => {
+        ids.push(id);
+        const text = rest();
+        if (text === '' || text.endsWith('\ufffd')) return '';
+        [start, read] = [read, ids.length];
+        return text;
+      },
+      end: rest,
+    };
+  }
+}
+
+async function readJson(file: string): Promise<Record<string, unknown> | null> {
+  const text = await readFile(file, 'utf8').catch(() => null);
+  if (text === null) return null;
+  try {
+    const parsed: unknown = JSON.parse(text);
+    if (typeof parsed !== 'object' || parsed === null) throw new Error('it holds no object');
+    return parsed as Record<string, unknown>;
+  } catch (cause) {
+    throw new KueaError('bad_tokenizer', `expected JSON in ${file}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/**
+ * The tokenizer of a model's folder: `tokenizer.json` if there is one, else SentencePiece's `tokenizer.model` (with `legacy` of tokenizer_config.json, true
+ * when it says nothing, as Hugging Face reads it). Throws KueaError `tokenizer_not_found` or `bad_tokenizer`.
+ */
+export async function openTokenizer(folder: string): Promise<TextTokenizer> {
+  const config = (await readJson(join(folder, 'tokenizer_config.json'))) ?? {};
+  const json = await readJson(join(folder, 'tokenizer.json'));
+  if (json) return new TextTokenizer(json, config, join(folder, 'tokenizer.json'));
+  const file = join(folder, 'tokenizer.model');
+  const model = await readFile(file).catch(() => null);
+  if (!model) throw new KueaError('tokenizer_not_found', `expected tokenizer.json or tokenizer.model in ${folder}, found neither: copy it from the language model that this one was made from`);
+  return new TextTokenizer(fromSentencePiece(model, file, config['legacy'] !== false), config, file);
+}
