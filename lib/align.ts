@@ -1,10 +1,13 @@
 import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 
 import { resolveAlignConfig, type AlignConfig, type AlignOptions } from './config/schema.js';
 import { Loader, type FilledSlot } from './data/loader.js';
 import { Sampler } from './data/sampler.js';
 import type { Source } from './data/source.js';
 import { openSource } from './data/sources.js';
+import { agree } from './dist/agree.js';
+import { fromRank0, gather, oneRank, type Ranks } from './dist/ranks.js';
 import type { Addon, CacheSpec, ClipVisionArch, Dinov2Arch, EncoderSpec, KernelSpec, NativeTrainer, StepMetrics } from './native/addon.js';
 import { loadAddon, packageVersion } from './native/load.js';
 import { openCache, presentRows, type CacheKey } from './train/embedding-cache.js';
@@ -34,10 +37,13 @@ export interface AlignRun extends AsyncIterable<AlignEvent> {
  *
  * When `signal` is aborted the step that runs is finished and saved, and the result says `interrupted`. Rejects with a KueaError; a rejected
  * run leaves its last checkpoint, and `resume: true` goes on from it.
+ *
+ * With `ranks` this is one of several processes that train the same model, each calling it with the same options. The batch is cut into their parts; rank 0
+ * alone writes into the run's folder. An abort on one rank stops all of them after the same step.
  */
-export function align(options: AlignOptions, { signal }: { signal?: AbortSignal } = {}): AlignRun {
+export function align(options: AlignOptions, { signal, ranks = oneRank }: { signal?: AbortSignal; ranks?: Ranks } = {}): AlignRun {
   const events = new EventStream<AlignEvent>();
-  const result = run(resolveAlignConfig(options), (event) => events.push(event), signal);
+  const result = run(resolveAlignConfig(options), (event) => events.push(event), signal, ranks);
   result.then(
     () => events.end(),
     (error: unknown) => events.fail(error),
@@ -57,28 +63,47 @@ interface Job {
   plan: AlignPlan;
   emit: Emit;
   signal: AbortSignal | undefined;
+  ranks: Ranks;
 }
 
-async function run(config: AlignConfig, emit: Emit, signal: AbortSignal | undefined): Promise<AlignResult> {
+async function run(config: AlignConfig, emit: Emit, signal: AbortSignal | undefined, ranks: Ranks): Promise<AlignResult> {
   const student = (await openWeights(config.student, { family: 'clip', activation: config.activation })) as Job['student'];
   const teacher = (await openWeights(config.teacher, { family: 'dinov2' })) as Job['teacher'];
   const source = await openSource(config.data);
   try {
     const { batchSize, seed, shuffle, fraction } = config;
-    const sampler = new Sampler({ length: source.length, batchSize, seed, shuffle, fraction });
-    const plan = planAlignment(config, { student: student.arch, teacher: teacher.arch, images: sampler.images });
+    const { rank, worldSize } = ranks;
+    const sampler = new Sampler({ length: source.length, batchSize, seed, shuffle, fraction, rank, worldSize });
+    const plan = planAlignment(config, { student: student.arch, teacher: teacher.arch, images: sampler.images, ranks: worldSize });
     emit({ type: 'start', plan });
     if (config.dryRun) return { steps: 0, interrupted: false, skipped: 0, exports: [] };
 
-    const folder = await RunFolder.open(config);
+    if (ranks.group) await agree(ranks, await alike({ config, student, teacher, source }));
+    const folder = await openRunFolder(config, ranks);
     try {
-      return await alignInto(folder, { config, student, teacher, source, sampler, plan, emit, signal });
+      return await alignInto(folder, { config, student, teacher, source, sampler, plan, emit, signal, ranks });
     } finally {
-      await folder.close();
+      if (rank === 0) await folder.close();
     }
   } finally {
     await source.close();
   }
+}
+
+/** What all ranks must have alike. Paths may differ between machines; what is behind them may not. */
+async function alike({ config, student, teacher, source }: Pick<Job, 'config' | 'student' | 'teacher' | 'source'>): Promise<Record<string, unknown>> {
+  const options = Object.entries(config).filter(([key]) => !['student', 'teacher', 'data', 'cache', 'workers', 'threads'].includes(key));
+  const fingerprints = { studentWeights: await student.fingerprint(), teacherWeights: await teacher.fingerprint(), dataFingerprint: await source.fingerprint() };
+  return { kuea: packageVersion(), libtorch: loadAddon().info().libtorch, ...fingerprints, ...Object.fromEntries(options) };
+}
+
+async function openRunFolder(config: AlignConfig, ranks: Ranks): Promise<RunFolder> {
+  let folder = RunFolder.beside(config);
+  await fromRank0(ranks, 'run folder', async () => {
+    folder = await RunFolder.open(config);
+    return true;
+  });
+  return folder;
 }
 
 function encoderSpecs({ config, student, teacher }: Job): { student: EncoderSpec; teacher: EncoderSpec } {
@@ -91,8 +116,13 @@ function encoderSpecs({ config, student, teacher }: Job): { student: EncoderSpec
 /** As the published loop prepares its images: open_clip's evaluation transform at the student's size. */
 const preprocessingOf = ({ config, student }: Job) => ({ resize: student.arch.imageSize, crop: student.arch.imageSize, mode: config.resample });
 
-async function openEmbeddingCache(job: Job, folder: string): Promise<CacheSpec & { complete: boolean }> {
-  const { config, student, teacher, source, sampler, emit } = job;
+/**
+ * The cache, filled by all ranks of this machine with the images that they meet. It is mapped into memory, and maps of one file on two machines do not see
+ * each other: each further machine has a folder of its own.
+ */
+async function openEmbeddingCache(job: Job, parent: string): Promise<CacheSpec & { complete: boolean }> {
+  const { config, student, teacher, source, sampler, emit, ranks } = job;
+  const folder = ranks.node === 0 ? parent : join(parent, `node-${ranks.node}`);
   const specs = encoderSpecs(job);
   const key: CacheKey = {
     student: await student.fingerprint(),
@@ -101,7 +131,11 @@ async function openEmbeddingCache(job: Job, folder: string): Promise<CacheSpec &
     data: await source.fingerprint(),
     precision: config.precision,
   };
-  const { spec, rebuilt } = await openCache(folder, key, source.length, [student.arch.embedDim, teacher.arch.width]);
+  const open = () => openCache(folder, key, source.length, [student.arch.embedDim, teacher.arch.width]);
+  // One rank of the machine makes the file, before the others look for it.
+  const made = ranks.localRank === 0 ? await open() : null;
+  await gather(ranks, 'cache', true);
+  const { spec, rebuilt } = made ?? (await open());
   const present = await presentRows(spec, sampler.members);
   emit({ type: 'cache', folder, present, images: sampler.images, ...(rebuilt ? { rebuilt } : {}) });
   return { ...spec, complete: present === sampler.images };
@@ -121,14 +155,14 @@ async function startingKernel(addon: Addon, job: Job): Promise<KernelSpec> {
 }
 
 async function alignInto(folder: RunFolder, job: Job): Promise<AlignResult> {
-  const { config, student, teacher, plan, emit } = job;
+  const { config, student, teacher, sampler, plan, emit, ranks } = job;
   const started = performance.now();
   const addon = loadAddon();
   if (config.threads) await addon.setThreads(config.threads);
   const cache = config.cache === 'off' ? null : await openEmbeddingCache(job, config.cache ?? folder.file('cache'));
-  const checkpoint = config.resume ? await latestCheckpoint(folder) : null;
+  const checkpoint = await fromRank0(ranks, 'checkpoint', async () => (config.resume ? latestCheckpoint(folder) : null));
   // A checkpoint holds the kernel's parameters; the fit is for the first start.
-  const kernel = checkpoint ? { kind: config.kernel, gamma: config.gamma, c: config.coef0, sigma: config.sigma, sigmaTeacher: config.sigmaTeacher } : await startingKernel(addon, job);
+  const kernel = checkpoint ? { kind: config.kernel, gamma: config.gamma, c: config.coef0, sigma: config.sigma, sigmaTeacher: config.sigmaTeacher } : await fromRank0(ranks, 'kernel', () => startingKernel(addon, job));
   const specs = encoderSpecs(job);
   const trainer = await addon.openTrainer({
     student: specs.student,
@@ -142,20 +176,23 @@ async function alignInto(folder: RunFolder, job: Job): Promise<AlignResult> {
     precision: config.precision,
     device: config.device,
     optimizer: { beta1: config.beta1, beta2: config.beta2, eps: config.eps, weightDecay: config.weightDecay },
-    batchSize: config.batchSize,
-    microBatch: config.microBatch ?? config.batchSize,
+    batchSize: sampler.rankBatchSize,
+    microBatch: config.microBatch ?? sampler.rankBatchSize,
     activationCheckpointing: config.activationCheckpointing,
     slots,
+    distributed: ranks.group !== null,
+    kernelScope: config.protocol === 'kuea-ddp' ? 'local' : 'global',
   });
   try {
     if (cache) await trainer.openCache(cache);
     if (checkpoint) {
-      await restoreTrainerState(trainer, checkpoint.path, checkpoint.step);
+      // Rank 0 reads it for all.
+      await (ranks.rank === 0 ? restoreTrainerState(trainer, checkpoint.path, checkpoint.step) : trainer.restore([], checkpoint.step));
       emit({ type: 'resume', step: checkpoint.step, path: checkpoint.path });
     }
     const trained = await trainFrom(checkpoint?.step ?? 0, trainer, folder, job);
     const interrupted = trained.steps < plan.steps;
-    const exports = interrupted ? [] : await exportAll(trainer, folder, job);
+    const exports = interrupted || ranks.rank > 0 ? [] : await exportAll(trainer, folder, job);
     emit({ type: 'done', steps: trained.steps, interrupted, skipped: trained.skipped, seconds: (performance.now() - started) / 1000 });
     return { ...trained, interrupted, exports };
   } finally {
@@ -164,9 +201,11 @@ async function alignInto(folder: RunFolder, job: Job): Promise<AlignResult> {
 }
 
 async function trainFrom(start: number, trainer: NativeTrainer, folder: RunFolder, job: Job): Promise<Pick<AlignResult, 'steps' | 'skipped' | 'metrics'>> {
-  const { config, source, sampler, plan, emit, signal } = job;
+  const { config, source, sampler, plan, emit, ranks } = job;
+  const { group } = ranks;
   const { steps } = plan;
-  const metricsFile = await MetricsFile.open(folder.file('metrics.jsonl'), start);
+  const writes = ranks.rank === 0;
+  const metricsFile = writes ? await MetricsFile.open(folder.file('metrics.jsonl'), start) : null;
   const loader = new Loader({
     source,
     sampler,
@@ -175,9 +214,11 @@ async function trainFrom(start: number, trainer: NativeTrainer, folder: RunFolde
     startStep: start,
     endStep: steps,
     maxSkipped: config.maxSkipped,
-    skippedFile: folder.file('skipped.jsonl'),
+    mayBeEmpty: group !== null,
+    ...(writes ? { skippedFile: folder.file('skipped.jsonl') } : {}),
     ...(config.workers ? { concurrency: config.workers } : {}),
   });
+  const stop = agreedSignal(job);
   let last: MetricsLine | undefined;
   let images = 0;
   let since = performance.now();
@@ -189,9 +230,12 @@ async function trainFrom(start: number, trainer: NativeTrainer, folder: RunFolde
       logEvery: config.logEvery,
       saveEvery: config.saveEvery,
       learningRate: (step) => learningRate(config, step, steps),
-      step: ({ slot, count, rows }, lr, log) => {
-        images += count;
-        return trainer.step({ slot, count, rows, lr, log });
+      step: async ({ slot, count, rows, step }, lr, log) => {
+        ranks.atStep(step + 1);
+        images += count + config.batchSize - sampler.rankBatchSize;
+        const metrics = await trainer.step({ slot, count, rows, lr, log });
+        stop.afterStep();
+        return metrics;
       },
       release: ({ slot }) => loader.release(slot),
       onStep: async (step, batch, lr, { loss, kernelLoss, anchorLoss, cosineToOriginal, gamma, c, sigma, seconds }) => {
@@ -202,19 +246,38 @@ async function trainFrom(start: number, trainer: NativeTrainer, folder: RunFolde
         };
         images = 0;
         since = now;
-        await metricsFile.write(last);
+        await metricsFile?.write(last);
         emit({ type: 'step', steps, ...last });
       },
       save: async (step) => {
+        // The others' undecodable images are listed with rank 0's.
+        const skipped = await gather(ranks, 'skipped', loader.takeSkipped());
+        if (!writes) return;
+        await loader.addSkipped(skipped.flat());
         const saved = await saveCheckpoint(folder, step, packageVersion(), config.keepCheckpoints, (path) => writeTrainerState(trainer, path));
         emit({ type: 'checkpoint', ...saved });
       },
-      signal,
+      signal: stop.signal,
     });
     return { steps: done, skipped: loader.skippedCount, ...(last ? { metrics: last } : {}) };
   } finally {
-    await metricsFile.close();
+    stop.end();
+    await metricsFile?.close();
   }
+}
+
+/** A signal for the loop: the caller's, or with several ranks one that is aborted on all of them after the same step. */
+function agreedSignal({ signal, ranks: { group } }: Job): { signal: AbortSignal | undefined; afterStep(): void; end(): void } {
+  if (!group) return { signal, afterStep: () => {}, end: () => {} };
+  const controller = new AbortController();
+  const ask = () => group.requestStop();
+  if (signal?.aborted) ask();
+  signal?.addEventListener('abort', ask);
+  return {
+    signal: controller.signal,
+    afterStep: () => group.stopRequested() && controller.abort(),
+    end: () => signal?.removeEventListener('abort', ask),
+  };
 }
 
 async function exportAll(trainer: NativeTrainer, folder: RunFolder, { config, student, emit }: Job): Promise<AlignResult['exports']> {

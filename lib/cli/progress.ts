@@ -19,7 +19,7 @@ function line(event: Exclude<AlignEvent, Step>): string {
   switch (event.type) {
     case 'start': {
       const { plan } = event;
-      return `${plan.images.toLocaleString('en-US')} images, ${plan.steps.toLocaleString('en-US')} steps of ${plan.config.batchSize}; ${(plan.studentParameters / 1e6).toFixed(1)} M parameters in training`;
+      return `${plan.images.toLocaleString('en-US')} images, ${plan.steps.toLocaleString('en-US')} steps of ${plan.config.batchSize}${plan.ranks > 1 ? ` on ${plan.ranks} ranks` : ''}; ${(plan.studentParameters / 1e6).toFixed(1)} M parameters in training`;
     }
     case 'fit':
       return `kernel fitted on ${event.images} images: rho = c / gamma = ${short(event.c / event.gamma)}, sigma ${short(event.sigma)}; kernel loss ${short(event.before)} -> ${short(event.after)}`;

@@ -1,5 +1,6 @@
 import { CommanderError, type Command } from 'commander';
 
+import { beginBeats, launched, tellFailure } from '../dist/launched.js';
 import { KueaError } from '../errors.js';
 
 /** Commander's exits become exceptions, in a command and all below it. */
@@ -19,6 +20,7 @@ export async function runCli(program: Command): Promise<void> {
     throw error;
   });
   catchExits(program);
+  beginBeats();
   try {
     await program.parseAsync();
   } catch (error) {
@@ -26,7 +28,8 @@ export async function runCli(program: Command): Promise<void> {
     const usage = error instanceof CommanderError || (error instanceof KueaError && ['unknown_option', 'missing_option', 'bad_option', 'unknown_preset'].includes(error.code));
     const message = (error as Error).message.replace(/^error: /, '');
     if (process.env['KUEA_DEBUG'] === '1') console.error(error);
-    console.error(`${program.name()}: ${message}${usage ? ' (see --help)' : ''}`);
+    if (launched) await tellFailure(error instanceof KueaError ? error.code : 'internal', message, usage);
+    else console.error(`${program.name()}: ${message}${usage ? ' (see --help)' : ''}`);
     process.exitCode = usage ? 2 : 1;
   }
 }

@@ -4,14 +4,14 @@ import { KueaError } from '../errors.js';
 import { nearest } from './keys.js';
 
 /** The headings of --help. */
-export type Group = 'Models' | 'Data' | 'Objective' | 'Optimisation' | 'Run';
+export type Group = 'Models' | 'Data' | 'Objective' | 'Optimisation' | 'Run' | 'Distributed';
 
 const positive = z.number().positive();
 const natural = z.int().nonnegative();
 const count = z.int().positive();
 const text = z.string().min(1);
 
-const option = <T extends z.ZodType>(group: Group, help: string, schema: T) => schema.meta({ group, help });
+export const option = <T extends z.ZodType>(group: Group, help: string, schema: T) => schema.meta({ group, help });
 
 /** Every option of an alignment once: type, default, heading and one line of help. */
 export const alignSchema = z.strictObject({
@@ -50,7 +50,7 @@ export const alignSchema = z.strictObject({
   eps: option('Optimisation', "AdamW's epsilon", positive.default(1e-8)),
   warmupSteps: option('Optimisation', 'updates of linear warm-up', natural.default(0)),
   scheduler: option('Optimisation', 'learning rate after the warm-up', z.enum(['cosine', 'constant']).default('cosine')),
-  protocol: option('Optimisation', 'kuea-release repeats a quirk of the published code: the first update at the full rate', z.enum(['default', 'kuea-release']).default('default')),
+  protocol: option('Optimisation', "kuea-release repeats a quirk of the published code: the first update at the full rate; kuea-ddp, that of its forks: each rank's kernels see its own images alone", z.enum(['default', 'kuea-release', 'kuea-ddp']).default('default')),
   precision: option('Optimisation', 'arithmetic of the blocks; master weights and kernels are fp32 in both', z.enum(['fp32', 'bf16']).default('fp32')),
   activationCheckpointing: option('Optimisation', "compute each block twice and keep its input alone", z.boolean().default(false)),
 
@@ -76,29 +76,30 @@ export type AlignKey = keyof AlignConfig;
 export const alignKeys = Object.keys(alignSchema.shape) as AlignKey[];
 
 /** Expected and found, for one key, in one sentence. */
-function sentence(issue: z.core.$ZodIssue, input: Record<string, unknown>): string {
+function sentence(schema: z.ZodObject, issue: z.core.$ZodIssue, input: Record<string, unknown>): string {
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!;
-    return `unknown option ${key}: did you mean ${nearest(key, alignKeys)}?`;
+    return `unknown option ${key}: did you mean ${nearest(key, Object.keys(schema.shape))}?`;
   }
   const key = String(issue.path[0] ?? '');
   const found = input[key];
-  if (found === undefined) return `${key} is missing: ${alignSchema.shape[key as AlignKey].meta()?.['help'] as string}`;
+  if (found === undefined) return `${key} is missing: ${(schema.shape[key] as z.ZodType).meta()?.['help'] as string}`;
   return `${issue.message.replace(/^Invalid (input|option): /, '').replace(/, received \w+$/, '')} for ${key}, found ${JSON.stringify(found)}`;
 }
 
-/**
- * Checks options and fills in defaults. Throws KueaError: `unknown_option` (naming the nearest), `missing_option`, `bad_option`.
- */
-export function resolveAlignConfig(options: Record<string, unknown>): AlignConfig {
+/** Checks options against a schema and fills in defaults. Throws KueaError: `unknown_option` (naming the nearest), `missing_option`, `bad_option`. */
+export function parseOptions<Schema extends z.ZodObject>(schema: Schema, options: Record<string, unknown>): z.output<Schema> {
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-  const parsed = alignSchema.safeParse(given);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
-    const code = issue.code === 'unrecognized_keys' ? 'unknown_option' : given[String(issue.path[0])] === undefined ? 'missing_option' : 'bad_option';
-    throw new KueaError(code, sentence(issue, given));
-  }
-  const config = parsed.data;
+  const parsed = schema.safeParse(given);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  const code = issue.code === 'unrecognized_keys' ? 'unknown_option' : given[String(issue.path[0])] === undefined ? 'missing_option' : 'bad_option';
+  throw new KueaError(code, sentence(schema, issue, given));
+}
+
+/** As parseOptions, and what no key can say alone. */
+export function resolveAlignConfig(options: Record<string, unknown>): AlignConfig {
+  const config = parseOptions(alignSchema, options);
   const refuse = (why: string) => {
     throw new KueaError('bad_option', why);
   };

@@ -3,7 +3,7 @@ import { defaultConcurrency, Limiter } from './concurrency.js';
 import type { Preprocessing } from './geometry.js';
 import { preprocess } from './preprocess.js';
 import type { Sampler } from './sampler.js';
-import { SkippedImages } from './skipped.js';
+import { SkippedImages, type SkippedImage } from './skipped.js';
 import type { Source } from './source.js';
 
 export interface LoaderOptions {
@@ -17,6 +17,8 @@ export interface LoaderOptions {
   endStep: number;
   /** More distinct undecodable images than this end the run. */
   maxSkipped: number;
+  /** Let a batch pass of which no image can be decoded: other ranks have parts of it too. */
+  mayBeEmpty?: boolean;
   /** Where they are listed. */
   skippedFile?: string;
   /** Images in work at a time. Default: what the cores and the libuv pool can use. */
@@ -69,6 +71,16 @@ export class Loader implements AsyncIterable<FilledSlot> {
   /** Distinct undecodable images so far, those of an earlier part of the run included. */
   get skippedCount(): number {
     return this.skipped?.count ?? 0;
+  }
+
+  /** Undecodable images met here since it was last asked. */
+  takeSkipped(): SkippedImage[] {
+    return this.skipped?.takeFresh() ?? [];
+  }
+
+  /** Lists images that other ranks met. Throws KueaError `too_many_skipped`. */
+  async addSkipped(images: readonly SkippedImage[]): Promise<void> {
+    for (const image of images) await this.skipped?.add(image);
   }
 
   /** Gives a slot back to be filled. */
@@ -138,8 +150,8 @@ export class Loader implements AsyncIterable<FilledSlot> {
       if (count < position) target.copyWithin(count * this.imageBytes, position * this.imageBytes, (position + 1) * this.imageBytes);
       rows[count++] = indices[position]!;
     });
-    if (count === 0) throw new KueaError('empty_batch', `expected an image that can be decoded in step ${step}, found none in its ${indices.length}: mend the data or use a larger batch size`);
-    return { slot, count, rows: rows.subarray(0, count), epoch: sampler.epochOf(step), step, decodeMs: performance.now() - started };
+    if (count === 0 && !this.options.mayBeEmpty) throw new KueaError('empty_batch', `expected an image that can be decoded in step ${step}, found none in its ${indices.length}: mend the data or use a larger batch size`);
+    return { slot, count, rows: rows.subarray(0, count), epoch: sampler.epochOf(step), step, decodeMs: indices.length > 0 ? performance.now() - started : 0 };
   }
 
   /** Whether image `index` now is at `offset`; false when it cannot be decoded and was listed. */
@@ -156,7 +168,7 @@ export class Loader implements AsyncIterable<FilledSlot> {
       return true;
     } catch (error) {
       if (!(error instanceof KueaError) || error.code !== 'undecodable_image') throw error;
-      await this.skipped!.add(index, source.name(index), error.message);
+      await this.skipped!.add({ index, name: source.name(index), reason: error.message });
       return false;
     }
   }

@@ -68,15 +68,23 @@ export interface SamplerOptions {
   fraction?: number;
   /** Leave out an epoch's last, smaller batch. Default true, as the published loop does. */
   dropLast?: boolean;
+  /** Which part of each batch is dealt here: that of rank `rank` of `worldSize`. Default: all of it. */
+  rank?: number;
+  worldSize?: number;
 }
 
-/** Which images make up which step. Stateless: a function of the global step, so that resuming needs the step's number alone. */
+/**
+ * Which images make up which step. Stateless: a function of the global step, so that resuming needs the step's number alone. The batches are the same
+ * whatever the number of ranks: each is cut into consecutive parts, the first batchSize % worldSize of which have one image more.
+ */
 export class Sampler {
   /** Images that take part. */
   readonly images: number;
   readonly stepsPerEpoch: number;
   /** Indices of those images, ascending. */
   readonly members: Uint32Array;
+  /** Images of a full batch that fall to this rank. */
+  readonly rankBatchSize: number;
   private current: { epoch: number; order: Uint32Array } | undefined;
 
   /** Throws KueaError `bad_option`, and `too_few_images` when the images do not fill one batch. */
@@ -84,6 +92,8 @@ export class Sampler {
     const { length, batchSize, seed, fraction = 1, dropLast = true } = options;
     if (!(fraction > 0 && fraction <= 1)) throw new KueaError('bad_option', `expected a fraction above 0 and up to 1, found ${fraction}`);
     if (!Number.isSafeInteger(seed) || seed < 0) throw new KueaError('bad_option', `expected a seed from 0 to 2^53 - 1, found ${seed}`);
+    const { from, to } = this.part(batchSize);
+    this.rankBatchSize = to - from;
     this.members = subset(length, fraction, seed);
     this.images = this.members.length;
     this.stepsPerEpoch = dropLast ? Math.floor(this.images / batchSize) : Math.ceil(this.images / batchSize);
@@ -96,11 +106,22 @@ export class Sampler {
     return Math.floor(step / this.stepsPerEpoch);
   }
 
-  /** Indices into the source of global step `step` (from 0): batchSize of them, fewer in an epoch's last batch unless dropped. */
+  /** Indices into the source of global step `step` (from 0): batchSize of them, fewer in an epoch's last batch unless dropped; of those, this rank's. */
   batchIndices(step: number): Uint32Array {
     const order = this.order(this.epochOf(step));
     const start = (step % this.stepsPerEpoch) * this.options.batchSize;
-    return order.slice(start, start + this.options.batchSize);
+    const batch = order.slice(start, start + this.options.batchSize);
+    const { from, to } = this.part(batch.length);
+    return batch.subarray(from, to);
+  }
+
+  /** Which of a batch's `count` images are this rank's. */
+  private part(count: number): { from: number; to: number } {
+    const { rank = 0, worldSize = 1 } = this.options;
+    const least = Math.floor(count / worldSize);
+    const more = count % worldSize;
+    const from = rank * least + Math.min(rank, more);
+    return { from, to: from + least + (rank < more ? 1 : 0) };
   }
 
   private order(epoch: number): Uint32Array {

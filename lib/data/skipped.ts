@@ -2,9 +2,16 @@ import { appendFile, readFile, truncate } from 'node:fs/promises';
 
 import { KueaError } from '../errors.js';
 
+export interface SkippedImage {
+  index: number;
+  name: string;
+  reason: string;
+}
+
 /** The undecodable images of a run, each listed once in `skipped.jsonl` as {index, name, reason}, also over epochs and resumes. */
 export class SkippedImages {
   private readonly seen = new Set<number>();
+  private fresh: SkippedImage[] = [];
   private writing: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -29,17 +36,25 @@ export class SkippedImages {
     return this.seen.size;
   }
 
+  /** Those added since it was last asked. */
+  takeFresh(): SkippedImage[] {
+    const { fresh } = this;
+    this.fresh = [];
+    return fresh;
+  }
+
   /** Lists an image. Throws KueaError `too_many_skipped` when it is one more than the run puts up with. */
-  async add(index: number, name: string, reason: string): Promise<void> {
-    if (this.seen.has(index)) return;
-    this.seen.add(index);
+  async add(image: SkippedImage): Promise<void> {
+    if (this.seen.has(image.index)) return;
+    this.seen.add(image.index);
+    this.fresh.push(image);
     const { file } = this;
     if (file) {
-      this.writing = this.writing.then(() => appendFile(file, `${JSON.stringify({ index, name, reason })}\n`));
+      this.writing = this.writing.then(() => appendFile(file, `${JSON.stringify(image)}\n`));
       await this.writing;
     }
     if (this.count > this.max) {
-      const list = file ? `${file} lists them` : `the last is ${name}: ${reason}`;
+      const list = file ? `${file} lists them` : `the last is ${image.name}: ${image.reason}`;
       throw new KueaError('too_many_skipped', `expected at most ${this.max} undecodable images, found ${this.count} (${list}): mend the data or raise --max-skipped`);
     }
   }

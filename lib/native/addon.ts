@@ -116,6 +116,10 @@ export interface StepMetrics {
   sigma: number;
   /** Seconds that the device thread spent in this step. */
   seconds: number;
+  /** Of them, in exchanges with other ranks: of counts, features and sums; 0 with one rank. */
+  exchangeSeconds: number;
+  /** Of them, waiting for gradients to be reduced after the last one was computed; 0 with one rank. */
+  reduceSeconds: number;
 }
 
 export interface TrainerSpec {
@@ -143,6 +147,10 @@ export interface TrainerSpec {
   activationCheckpointing: boolean;
   /** How many batches the ring holds. */
   slots: number;
+  /** Train with all ranks of the process group that this process has opened; `batchSize` and `microBatch` are then one rank's. */
+  distributed: boolean;
+  /** With several ranks: 'global' is a kernel matrix over the images of all, 'local' the mean over ranks of the losses of a matrix each. */
+  kernelScope: 'global' | 'local';
 }
 
 /** The two frozen embeddings of every image, in one safetensors file that is mapped and shared: rows are filled as they are met. */
@@ -158,7 +166,7 @@ export interface CacheSpec {
 export interface StepRequest {
   /** Index of the filled slot; free again when the promise settles. */
   slot: number;
-  /** Images in the slot (a batch with skipped images is smaller). */
+  /** Images in the slot (a batch with skipped images is smaller; 0 where other ranks have some). */
   count: number;
   /** Row of each image in the cache; ignored without one. */
   rows: Uint32Array;
@@ -173,11 +181,14 @@ export interface NativeTrainer {
   /** Names and shapes of all trainable tensors: the student's, then `kernel.gamma`, `kernel.c`, `kernel.sigma`. */
   readonly parameters: { name: string; shape: number[] }[];
   openCache(spec: CacheSpec): Promise<void>;
-  /** One optimiser step. Rejects with code `non_finite` before anything was updated. */
+  /** One optimiser step, of all ranks together; its metrics are those of the whole batch. Rejects with code `non_finite` before anything was updated. */
   step(request: StepRequest): Promise<StepMetrics | null>;
   /** Compute and store the frozen embeddings of a slot's images that the cache lacks; resolves to how many were computed. */
   embed(request: { slot: number; count: number; rows: Uint32Array }): Promise<number>;
-  /** Overwrite parameters and AdamW moments from a checkpoint; `step` is the number of updates made so far. */
+  /**
+   * Overwrite parameters and AdamW moments from a checkpoint; `step` is the number of updates made so far. With several ranks each calls it; rank 0
+   * reads, the others receive its tensors, and their plan may be empty.
+   */
   restore(plan: (LoadStep & { state?: 'value' | 'exp_avg' | 'exp_avg_sq' })[], step: number): Promise<void>;
   /** Header bytes, then each tensor; fsynced. Rejects with code `disk_full` when there is no room. */
   write(file: string, header: Uint8Array, steps: WriteStep[]): Promise<void>;
@@ -194,6 +205,39 @@ export interface NativeEncoder {
    */
   encode(pixels: Uint8Array, count: number, size: number, resized?: number): Promise<Float32Array>;
   write(file: string, header: Uint8Array, steps: WriteStep[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Where this process stands among all that train together, and where they meet (torchrun's RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT). */
+export interface ProcessGroupSpec {
+  rank: number;
+  worldSize: number;
+  /** Which of this machine's devices is this process's. */
+  localRank: number;
+  masterAddr: string;
+  masterPort: number;
+  backend: 'gloo' | 'nccl';
+  /** How long to wait for all ranks to arrive. */
+  joinSeconds: number;
+  /** How long to wait for the others in any later exchange. */
+  timeoutSeconds: number;
+  /** A rank that gives no sign of life for so long counts as lost: see `lostRank`. */
+  watchdogSeconds: number;
+}
+
+/** c10d's process group, one a process. Everything but the two synchronous pairs runs on the device thread, after what was asked for before. */
+export interface NativeProcessGroup {
+  /**
+   * Each rank gives a text, all with the same name and in the same order of calls; resolves to all texts in the order of ranks. A barrier too. Rejects with
+   * `rank_failed`, naming the ranks whose text did not come.
+   */
+  gather(name: string, value: string): Promise<string[]>;
+  /** This rank wants to stop. The next step tells the others. */
+  requestStop(): void;
+  /** Whether some rank asked for it: true after the same step on every rank. */
+  stopRequested(): boolean;
+  /** A rank that has been silent for `watchdogSeconds`, or null. What runs on the device thread may then never return. */
+  lostRank(): number | null;
   close(): Promise<void>;
 }
 
@@ -229,11 +273,16 @@ export interface Addon {
   setThreads(count: number): Promise<void>;
   /** Runs on the libuv pool; touches no libtorch state. */
   resample(task: ResampleTask): Promise<void>;
-  /** The kernel loss alone on X [n, d] and Y [n, dt]. */
+  /** The kernel loss alone on X [n, d] and Y [n, dt]; with begin and end, what the rank that has rows [begin, end) computes: summands, and dL/dX of its rows. */
   kernelLoss(options: {
     x: Float32Array; y: Float32Array; n: number; d: number; dt: number;
-    kernel: KernelSpec; backend: 'fused' | 'plain' | 'chunked'; gradient: boolean;
+    kernel: KernelSpec; backend: 'fused' | 'plain' | 'chunked'; gradient: boolean; begin?: number; end?: number;
   }): Promise<KernelLossResult>;
   openEncoder(spec: EncoderSpec & { precision: Precision; device: string }): Promise<NativeEncoder>;
   openTrainer(spec: TrainerSpec): Promise<NativeTrainer>;
+  /**
+   * Joins the other ranks; rank 0 hosts the store. Rejects with `port_in_use` (rank 0), `unreachable_master`, or `rank_failed` naming the ranks that did not
+   * arrive.
+   */
+  openProcessGroup(spec: ProcessGroupSpec): Promise<NativeProcessGroup>;
 }

@@ -59,6 +59,8 @@ export function loadAddon(): Addon {
   // libgomp reads this when it is loaded. Its waiting threads spin for milliseconds by default, and starve whatever else wants the cores: the decoders
   // of this very process, or a second run. A short spin keeps the speed of a machine that is ours alone.
   if (process.env['OMP_WAIT_POLICY'] === undefined) process.env['GOMP_SPINCOUNT'] ??= '3000';
+  // c10d tells of each failed connection on stderr, pages of it; every failure that matters becomes an error of ours.
+  process.env['TORCH_CPP_LOG_LEVEL'] ??= 'FATAL';
   try {
     const addon = (require('node-gyp-build') as (root: string) => Addon & { useErrorClass(c: typeof KueaError): void })(root);
     addon.useErrorClass(KueaError);

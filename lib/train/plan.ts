@@ -1,9 +1,10 @@
 import type { AlignConfig } from '../config/schema.js';
+import { KueaError } from '../errors.js';
 import type { Arch, ClipVisionArch, Dinov2Arch } from '../native/addon.js';
 import { visionPairs } from '../weights/keys-clip.js';
 import { dinov2Pairs } from '../weights/keys-dinov2.js';
 
-/** Bytes, each of what a run holds at a time. */
+/** Bytes, each of what a rank holds at a time. */
 export interface MemoryPlan {
   /** fp32 master weights, gradients and AdamW's two moments. */
   student: number;
@@ -21,6 +22,9 @@ export interface MemoryPlan {
 /** What a run will do; everything that --dry-run prints. */
 export interface AlignPlan {
   config: AlignConfig;
+  /** Processes that train together, and the images of an update that the first of them has: the others have as many or one less. */
+  ranks: number;
+  rankBatchSize: number;
   images: number;
   stepsPerEpoch: number;
   steps: number;
@@ -75,13 +79,23 @@ function keptPerToken(arch: ClipVisionArch, config: AlignConfig): number {
   return 8 + item * (2 + 3 + 1 + (2 * arch.mlpWidth) / arch.width);
 }
 
-export function planAlignment(config: AlignConfig, { student, teacher, images }: { student: ClipVisionArch; teacher: Dinov2Arch; images: number }): AlignPlan {
+interface Known {
+  student: ClipVisionArch;
+  teacher: Dinov2Arch;
+  images: number;
+  ranks: number;
+}
+
+/** Throws KueaError `bad_option` when there are more ranks than images in a batch. */
+export function planAlignment(config: AlignConfig, { student, teacher, images, ranks }: Known): AlignPlan {
+  if (ranks > config.batchSize) throw new KueaError('bad_option', `expected an image for each of the ${ranks} ranks, found a batch size of ${config.batchSize}: raise it or start fewer ranks`);
+  const rankBatchSize = Math.ceil(config.batchSize / ranks);
   const stepsPerEpoch = Math.floor(images / config.batchSize);
   const steps = config.steps ?? Math.round((config.epochs ?? 2) * stepsPerEpoch);
   const teacherSize = teacherSizeOf(config, student);
   const studentParameters = parameterCount(student);
   const teacherParameters = parameterCount(teacher);
-  const micro = config.microBatch ?? config.batchSize;
+  const micro = Math.min(config.microBatch ?? rankBatchSize, rankBatchSize);
   const tokens = (student.imageSize / student.patchSize) ** 2 + 1;
   const forward = forwardFlops(student, student.imageSize);
 
@@ -90,10 +104,12 @@ export function planAlignment(config: AlignConfig, { student, teacher, images }:
     copies: config.precision === 'bf16' ? studentParameters * 2 : 0,
     activations: micro * tokens * student.width * student.layers * keptPerToken(student, config),
     frozen: (studentParameters + teacherParameters) * (config.precision === 'bf16' ? 6 : 4),
-    batches: slots * config.batchSize * 3 * student.imageSize ** 2,
+    batches: slots * rankBatchSize * 3 * student.imageSize ** 2,
   };
   return {
     config,
+    ranks,
+    rankBatchSize,
     images,
     stepsPerEpoch,
     steps,
@@ -101,7 +117,7 @@ export function planAlignment(config: AlignConfig, { student, teacher, images }:
     studentParameters,
     teacherParameters,
     teacherSize,
-    trainFlops: forward * (micro < config.batchSize ? 4 : 3),
+    trainFlops: forward * (micro < rankBatchSize ? 4 : 3),
     frozenFlops: forward + forwardFlops(teacher, teacherSize),
     memory: { ...parts, total: Object.values(parts).reduce((sum, bytes) => sum + bytes, 0) },
     cacheBytes: config.cache === 'off' ? 0 : images * (4 * (student.embedDim + teacher.width) + 1),
@@ -121,6 +137,10 @@ export function formatDuration(seconds: number): string {
   return `${Math.floor(s / 3600)} h ${Math.round((s % 3600) / 60)} min`;
 }
 
+function rankShare({ config, ranks, rankBatchSize }: AlignPlan): string {
+  return config.batchSize % ranks === 0 ? String(rankBatchSize) : `${rankBatchSize - 1} or ${rankBatchSize}`;
+}
+
 /** The plan for people, a line each. `flopsPerSecond` of the machine (measured by the caller) gives the estimate. */
 export function formatPlan(plan: AlignPlan, flopsPerSecond: number): string {
   const { config, memory } = plan;
@@ -134,10 +154,11 @@ export function formatPlan(plan: AlignPlan, flopsPerSecond: number): string {
     ['teacher', `${config.teacher} (${number(plan.teacherParameters)} parameters, at ${plan.teacherSize} px)`],
     ['images', `${number(plan.images)} from ${config.data}`],
     ['steps', `${number(plan.steps)} of ${config.batchSize} images (${number(plan.stepsPerEpoch)} an epoch, ${plan.epochs.toFixed(2)} epochs)`],
+    ...(plan.ranks > 1 ? [['ranks', `${plan.ranks}, ${rankShare(plan)} images each`] as [string, string]] : []),
     ['loss', `w ${config.w}; kernel ${kernel}${config.fitKernel ? ', fitted first' : ''}, ${config.kernelParams}`],
     ['optimiser', `AdamW, lr ${config.lr}, decay ${config.weightDecay}, warm-up ${number(config.warmupSteps)}, ${config.scheduler}`],
     ['precision', `${config.precision}${config.microBatch ? `, micro-batch ${config.microBatch}` : ''}${config.activationCheckpointing ? ', activation checkpointing' : ''}`],
-    ['memory', `${formatBytes(memory.total)}: weights, gradients and moments ${formatBytes(memory.student + memory.copies)}, activations ${formatBytes(memory.activations)}, frozen models ${formatBytes(memory.frozen)}, batches ${formatBytes(memory.batches)}`],
+    ['memory', `${formatBytes(memory.total)}${plan.ranks > 1 ? ' a rank' : ''}: weights, gradients and moments ${formatBytes(memory.student + memory.copies)}, activations ${formatBytes(memory.activations)}, frozen models ${formatBytes(memory.frozen)}, batches ${formatBytes(memory.batches)}`],
     ['cache', config.cache === 'off' ? 'off' : `${formatBytes(plan.cacheBytes)} on disk`],
     ['work', `${(plan.trainFlops / 1e9).toFixed(1)} GFLOP an image, and ${(plan.frozenFlops / 1e9).toFixed(1)} for its frozen embeddings${config.cache === 'off' ? ', every time' : ', once'}`],
     ['estimate', `${formatDuration(seconds)} at ${(flopsPerSecond / 1e9).toFixed(0)} GFLOP/s`],

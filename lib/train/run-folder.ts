@@ -43,6 +43,11 @@ export class RunFolder {
     return folder;
   }
 
+  /** The folder of a run whose rank 0 has opened it, for another rank of it. */
+  static beside(config: AlignConfig): RunFolder {
+    return new RunFolder(config.out);
+  }
+
   file(...names: string[]): string {
     return join(this.path, ...names);
   }

@@ -3,7 +3,7 @@ export interface Schedule {
   lr: number;
   warmupSteps: number;
   scheduler: 'cosine' | 'constant';
-  protocol: 'default' | 'kuea-release';
+  protocol: 'default' | 'kuea-release' | 'kuea-ddp';
 }
 
 /**

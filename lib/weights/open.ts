@@ -122,8 +122,9 @@ export async function openWeights(ref: string, { family, activation }: OpenWeigh
   const common = { ref, path, ...(folder ? { folder } : {}) };
   const finish = (arch: Arch, layout: WeightsFile['layout'], pairs: KeyPair[], tensors: Tensors, ignored: (name: string) => boolean, text: WeightsFile['text'], defaults: ImageStatistics, size: number) => {
     const plan = planLoad(ref, pairs, tensors, ignored);
-    const files = { ...common, arch, layout, plan, text };
-    return readPreprocessing(folder, openClip, defaults, size).then((preprocessing) => ({ ...files, ...preprocessing, fingerprint: () => fingerprint(arch, plan) }));
+    let print: Promise<string> | undefined;
+    const files = { ...common, arch, layout, plan, text, fingerprint: () => (print ??= fingerprint(arch, plan)) };
+    return readPreprocessing(folder, openClip, defaults, size).then((preprocessing) => ({ ...files, ...preprocessing }));
   };
 
   if (clip) {

@@ -1,6 +1,7 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <c10/util/Logging.h>
 
 #include "bind/environment.h"
 #include "bind/registry.h"
@@ -40,6 +41,8 @@ Napi::Value use_error_class(const Napi::CallbackInfo& call) {
 
 void register_info(Napi::Env env, Napi::Object exports) {
   install_caching_allocator();
+  // Reads TORCH_CPP_LOG_LEVEL, which Python's torch does when it is imported.
+  c10::initLogging();
   exports.Set("info", Napi::Function::New(env, info));
   exports.Set("setThreads", Napi::Function::New(env, set_threads));
   exports.Set("useErrorClass", Napi::Function::New(env, use_error_class));

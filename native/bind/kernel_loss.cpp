@@ -20,14 +20,15 @@ struct Result {
   at::Tensor dx;
 };
 
-using Backend = at::Tensor (*)(const at::Tensor&, const at::Tensor&, const KernelParams&);
+using Backend = at::Tensor (*)(const at::Tensor&, const at::Tensor&, const KernelParams&, const std::optional<Gathered>&);
 
-Result evaluate(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, Backend backend, bool gradient) {
+/** `range`: [begin, end) of the rows of x that are one rank's; all of them make the whole term. */
+Result evaluate(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, Backend backend, bool gradient, std::optional<std::pair<int64_t, int64_t>> range) {
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   at::AutoGradMode mode(gradient);
-  const auto leaf = x.detach().requires_grad_(gradient);
-  const auto loss = backend(leaf, y, params);
+  const auto leaf = (range ? x.slice(0, range->first, range->second) : x).detach().requires_grad_(gradient);
+  const auto loss = backend(leaf, y, params, range ? std::optional<Gathered>({x, range->first}) : std::nullopt);
   if (!gradient) return {loss.item<double>(), 0, 0, 0, seconds(), {}};
   torch::autograd::backward({loss}, {});
   const auto grad = [](const at::Tensor& t) { return t.grad().defined() ? t.grad().item<double>() : 0; };
@@ -48,6 +49,11 @@ Napi::Value kernel_loss(const Napi::CallbackInfo& call) {
   const auto kind = args::kernel_kind(spec);
   const double gamma = args::number(spec, "gamma"), c = args::number(spec, "c"), sigma = args::number(spec, "sigma"), sigma_teacher = args::number(spec, "sigmaTeacher");
   const bool gradient = args::boolean(o, "gradient");
+  std::optional<std::pair<int64_t, int64_t>> range;
+  if (o.Get("begin").IsNumber()) {
+    range = {args::integer(o, "begin"), args::integer(o, "end")};
+    if (range->first < 0 || range->second > n || range->first >= range->second) throw Napi::RangeError::New(env, "expected 0 <= begin < end <= n");
+  }
   const auto name = args::string(o, "backend");
   const Backend backend = name == "plain" ? kernel_alignment_plain : name == "chunked" ? kernel_alignment_chunked : kernel_alignment_tiled;
   // The arrays stay where they are: referenced until the promise settles, and not to be written meanwhile.
@@ -59,7 +65,7 @@ Napi::Value kernel_loss(const Napi::CallbackInfo& call) {
       [=] {
         const auto scalar = [&](double v) { return at::full({}, v, at::kFloat).requires_grad_(gradient); };
         const KernelParams params{kind, scalar(gamma), scalar(c), scalar(sigma), sigma_teacher};
-        return evaluate(at::from_blob(px, {n, d}, at::kFloat), at::from_blob(py, {n, dt}, at::kFloat), params, backend, gradient);
+        return evaluate(at::from_blob(px, {n, d}, at::kFloat), at::from_blob(py, {n, dt}, at::kFloat), params, backend, gradient, range);
       },
       [held](Napi::Env e, const Result& r) -> Napi::Value {
         held->first.Reset();

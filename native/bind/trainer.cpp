@@ -36,7 +36,9 @@ TrainerSpec trainer_spec(const Napi::Object& o) {
                    .batch_size = args::integer(o, "batchSize"),
                    .micro_batch = args::integer(o, "microBatch"),
                    .activation_checkpointing = args::boolean(o, "activationCheckpointing"),
-                   .slots = args::integer(o, "slots")};
+                   .slots = args::integer(o, "slots"),
+                   .group = nullptr,
+                   .local_kernel = args::string(o, "kernelScope") == "local"};
   if (o.Get("teacher").IsObject()) spec.teacher = args::encoder_spec(args::object(o, "teacher"));
   spec.image_size = std::get<ClipVisionArch>(spec.student.arch).image_size;
   return spec;
@@ -60,6 +62,8 @@ Napi::Value step(const TrainerHandle& handle, const Napi::CallbackInfo& call) {
             out.Set("c", metrics->c);
             out.Set("sigma", metrics->sigma);
             out.Set("seconds", metrics->seconds);
+            out.Set("exchangeSeconds", metrics->exchange_seconds);
+            out.Set("reduceSeconds", metrics->reduce_seconds);
             return out;
           });
 }
@@ -121,7 +125,11 @@ Napi::Value slots(Napi::Env env, const std::shared_ptr<BatchRing>& ring) {
 Napi::Value open_trainer(const Napi::CallbackInfo& call) {
   auto& environment = Environment::of(call.Env());
   return environment.on_device(
-      call.Env(), [spec = trainer_spec(call[0].As<Napi::Object>())] { return std::make_shared<Handle<AlignTrainer>>(std::make_unique<AlignTrainer>(spec)); },
+      call.Env(),
+      [spec = trainer_spec(call[0].As<Napi::Object>()), distributed = args::boolean(call[0].As<Napi::Object>(), "distributed")]() mutable {
+        if (distributed) spec.group = ProcessGroup::current();
+        return std::make_shared<Handle<AlignTrainer>>(std::make_unique<AlignTrainer>(spec));
+      },
       [&environment](Napi::Env env, const TrainerHandle& handle) -> Napi::Value {
         environment.add(handle);
         auto object = Napi::Object::New(env);

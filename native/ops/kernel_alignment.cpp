@@ -30,22 +30,22 @@ at::Tensor gaussian(const at::Tensor& s, const at::Tensor& sigma) {
   return (-(d.unsqueeze(1) + d.unsqueeze(0) - 2 * s) / (2 * sigma * sigma)).exp();
 }
 
-using Sweep = AlignmentValue (*)(const at::Tensor& x, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient);
+using Sweep = AlignmentValue (*)(const at::Tensor& x, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient, RowRange range);
 
-/** Value and gradients come from one sweep, in the forward; the backward scales them. */
+/** Value and gradients come from one sweep, in the forward; the backward scales them. `x` is there for its gradient, `all` for its values. */
 struct Fused : torch::autograd::Function<Fused> {
-  static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& gamma, const Variable& c, const Variable& sigma, const at::Tensor& y, KernelKind kind,
-                          double sigma_teacher, Sweep sweep) {
+  static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& gamma, const Variable& c, const Variable& sigma, const at::Tensor& all, const at::Tensor& y,
+                          int64_t begin, KernelKind kind, double sigma_teacher, Sweep sweep) {
     const AlignmentScalars scalars{kind, gamma.item<double>(), c.item<double>(), sigma.item<double>(), sigma_teacher};
     const bool gradient = x.requires_grad() || gamma.requires_grad() || c.requires_grad() || sigma.requires_grad();
-    const auto value = sweep(x, y, scalars, gradient);
+    const auto value = sweep(all, y, scalars, gradient, {begin, begin + x.size(0)});
     const auto scalar = [&](double v) { return at::full({}, v, x.options().requires_grad(false)); };
     if (gradient) ctx->save_for_backward({value.dx, scalar(value.dgamma), scalar(value.dc), scalar(value.dsigma)});
     return scalar(value.loss);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    variable_list out(8);
+    variable_list out(10);
     const auto saved = ctx->get_saved_variables();
     for (size_t i = 0; i < saved.size(); ++i) {
       if (ctx->needs_input_grad(i)) out[i] = saved[i] * grads[0];
@@ -54,13 +54,39 @@ struct Fused : torch::autograd::Function<Fused> {
   }
 };
 
-at::Tensor fused(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, Sweep sweep) {
-  return Fused::apply(x.contiguous(), p.gamma, p.c, p.sigma, y.contiguous(), p.kind, p.sigma_teacher, sweep);
+at::Tensor fused(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, const std::optional<Gathered>& all, Sweep sweep) {
+  const auto values = all ? all->x : x.detach();
+  return Fused::apply(x, p.gamma, p.c, p.sigma, values.contiguous(), y.contiguous(), all ? all->begin : 0, p.kind, p.sigma_teacher, sweep);
+}
+
+/** The two rectangles [m, n] of one rank's rows. The columns are constant here, which leaves half of each row's gradient: it counts twice. */
+at::Tensor plain_rows(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, const Gathered& all) {
+  const auto mine = 2 * x - x.detach(), mine_t = y.narrow(0, all.begin, x.size(0));
+  const auto squares = [](const at::Tensor& t) { return t.square().sum(1); };
+  const auto rectangle = [](const at::Tensor& s, const at::Tensor& row, const at::Tensor& column) { return s / at::sqrt(row.unsqueeze(1) * column.unsqueeze(0)); };
+  const auto distances = [](const at::Tensor& s, const at::Tensor& row, const at::Tensor& column) { return row.unsqueeze(1) + column.unsqueeze(0) - 2 * s; };
+  const auto s = at::mm(mine, all.x.t()), t = at::mm(mine_t, y.t());
+  const auto row = squares(mine), column = squares(all.x), row_t = squares(mine_t), column_t = squares(y);
+  at::Tensor k, kt;
+  if (p.kind == KernelKind::polynomial) {
+    const auto cube = [&](const at::Tensor& v) { return (v * p.gamma + p.c).pow(3); };
+    const auto cube_t = [&](const at::Tensor& v) { return (v / y.size(1) + 1).pow(3); };
+    k = rectangle(cube(s), cube(row), cube(column));
+    kt = rectangle(cube_t(t), cube_t(row_t), cube_t(column_t));
+  } else if (p.kind == KernelKind::cosine) {
+    k = rectangle(s, row, column);
+    kt = rectangle(t, row_t, column_t);
+  } else {
+    k = (-distances(s, row, column) / (2 * p.sigma * p.sigma)).exp();
+    kt = (-distances(t, row_t, column_t) / (2 * p.sigma_teacher * p.sigma_teacher)).exp();
+  }
+  return (k - kt).square().sum() / (all.x.size(0) * all.x.size(0));
 }
 
 }  // namespace
 
-at::Tensor kernel_alignment_plain(const at::Tensor& x, const at::Tensor& y, const KernelParams& p) {
+at::Tensor kernel_alignment_plain(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, const std::optional<Gathered>& all) {
+  if (all) return plain_rows(x, y, p, *all);
   const auto s = at::mm(x, x.t()), t = at::mm(y, y.t());
   at::Tensor k, kt;
   if (p.kind == KernelKind::polynomial) {
@@ -76,10 +102,16 @@ at::Tensor kernel_alignment_plain(const at::Tensor& x, const at::Tensor& y, cons
   return (k - kt).square().mean();
 }
 
-at::Tensor kernel_alignment_tiled(const at::Tensor& x, const at::Tensor& y, const KernelParams& p) { return fused(x, y, p, sweep_tiled); }
+at::Tensor kernel_alignment_tiled(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, const std::optional<Gathered>& all) {
+  return fused(x, y, p, all, sweep_tiled);
+}
 
-at::Tensor kernel_alignment_chunked(const at::Tensor& x, const at::Tensor& y, const KernelParams& p) { return fused(x, y, p, sweep_chunked); }
+at::Tensor kernel_alignment_chunked(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, const std::optional<Gathered>& all) {
+  return fused(x, y, p, all, sweep_chunked);
+}
 
-at::Tensor kernel_alignment(const at::Tensor& x, const at::Tensor& y, const KernelParams& p) { return fused(x, y, p, x.is_cpu() ? sweep_tiled : sweep_chunked); }
+at::Tensor kernel_alignment(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, const std::optional<Gathered>& all) {
+  return fused(x, y, p, all, x.is_cpu() ? sweep_tiled : sweep_chunked);
+}
 
 }  // namespace kuea

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include <ATen/core/Tensor.h>
 
 #include "kernels/kernel_alignment.h"
@@ -13,19 +15,28 @@ struct KernelParams {
   double sigma_teacher;
 };
 
+/** Embeddings of all ranks [n, d], without autograd; rows [begin, begin + m) are this rank's. */
+struct Gathered {
+  at::Tensor x;
+  int64_t begin;
+};
+
 /**
  * The kernel term mean_ij (K_ij - T_ij)^2, diagonal included, 0-d fp32. x [n, d] and y [n, dt] fp32 contiguous, y constant. See
  * kernels/kernel_alignment.h for the kernels. Throws Error `bad_kernel` where gamma |x_i|^2 + c is not positive.
+ *
+ * With `all` the matrix spans the images of several ranks, x [m, d] is this rank's and y [n, dt] that of all: the value and its derivatives by the kernel's
+ * parameters are this rank's summands, the gradient of x is that of the whole term.
  *
  * `plain` is the textbook: whole matrices, autograd for the gradients, the oracle of the other two. `tiled` (CPU) computes value and gradients in one
  * sweep of tiles in O(n d + tile^2) memory, the same bits for every number of threads. `chunked` does the same with libtorch's operators over
  * blocks of rows, on any device.
  */
-at::Tensor kernel_alignment_plain(const at::Tensor& x, const at::Tensor& y, const KernelParams& params);
-at::Tensor kernel_alignment_tiled(const at::Tensor& x, const at::Tensor& y, const KernelParams& params);
-at::Tensor kernel_alignment_chunked(const at::Tensor& x, const at::Tensor& y, const KernelParams& params);
+at::Tensor kernel_alignment_plain(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, const std::optional<Gathered>& all);
+at::Tensor kernel_alignment_tiled(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, const std::optional<Gathered>& all);
+at::Tensor kernel_alignment_chunked(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, const std::optional<Gathered>& all);
 
 /** Tiled on the CPU, chunked elsewhere. */
-at::Tensor kernel_alignment(const at::Tensor& x, const at::Tensor& y, const KernelParams& params);
+at::Tensor kernel_alignment(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, const std::optional<Gathered>& all);
 
 }  // namespace kuea

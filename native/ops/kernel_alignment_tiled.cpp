@@ -26,12 +26,14 @@ struct Pair {
   int64_t i, j;
 };
 
+using Rounds = std::vector<std::vector<Pair>>;
+
 /**
  * Rounds of tile pairs in which no row block occurs twice, so that a round's pairs may update their blocks at the same time, without locks or copies,
  * and in the same order whatever the number of threads: the diagonal, then the circle method of a round-robin tournament.
  */
-std::vector<std::vector<Pair>> tournament(int64_t blocks) {
-  std::vector<std::vector<Pair>> rounds(1);
+Rounds tournament(int64_t blocks) {
+  Rounds rounds(1);
   for (int64_t i = 0; i < blocks; ++i) rounds[0].push_back({i, i});
   const int64_t players = blocks + blocks % 2;
   for (int64_t round = 0; round + 1 < players; ++round) {
@@ -48,15 +50,41 @@ std::vector<std::vector<Pair>> tournament(int64_t blocks) {
 
 constexpr int64_t tile = 256;
 
+struct Tile {
+  int64_t i, rows, j, columns;
+};
+
+/** The tiles that a range of rows needs: each pair of its own blocks once, and its blocks against all columns elsewhere. */
+std::vector<std::vector<Tile>> schedule(int64_t n, RowRange range) {
+  std::vector<std::vector<Tile>> rounds;
+  const auto rows = [&](int64_t i) { return std::min(tile, range.end - i); };
+  for (const auto& round : tournament((range.end - range.begin + tile - 1) / tile)) {
+    rounds.emplace_back();
+    for (const auto& pair : round) {
+      const auto i = range.begin + pair.i * tile, j = range.begin + pair.j * tile;
+      rounds.back().push_back({i, rows(i), j, rows(j)});
+    }
+  }
+  for (const auto& [first, last] : {RowRange{0, range.begin}, RowRange{range.end, n}}) {
+    for (int64_t j = first; j < last; j += tile) {
+      rounds.emplace_back();
+      for (int64_t i = range.begin; i < range.end; i += tile) rounds.back().push_back({i, rows(i), j, std::min(tile, last - j)});
+    }
+  }
+  return rounds;
+}
+
 }  // namespace
 
-AlignmentValue sweep_tiled(const at::Tensor& x, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient) {
+AlignmentValue sweep_tiled(const at::Tensor& x, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient, RowRange range) {
   const auto n = x.size(0), d = x.size(1);
   const auto options = x.options().requires_grad(false);
   const kernels::Alignment a{scalars.kind,
                              n,
                              d,
                              y.size(1),
+                             range.begin,
+                             range.end,
                              x.const_data_ptr<float>(),
                              y.const_data_ptr<float>(),
                              static_cast<float>(scalars.gamma),
@@ -69,8 +97,8 @@ AlignmentValue sweep_tiled(const at::Tensor& x, const at::Tensor& y, const Align
   const auto norms = at::empty({2, n}, options);
   at::Tensor q;
   if (gradient) {
-    value.dx = at::zeros({n, d}, options);
-    q = at::zeros({n}, options.dtype(at::kDouble));
+    value.dx = at::zeros({range.end - range.begin, d}, options);
+    q = at::zeros({range.end - range.begin}, options.dtype(at::kDouble));
   }
   const kernels::AlignmentRows rows{norms.mutable_data_ptr<float>(), norms.mutable_data_ptr<float>() + n, gradient ? value.dx.mutable_data_ptr<float>() : nullptr,
                                     gradient ? q.mutable_data_ptr<double>() : nullptr};
@@ -81,17 +109,15 @@ AlignmentValue sweep_tiled(const at::Tensor& x, const at::Tensor& y, const Align
   });
   if (!positive) throw Error("bad_kernel", "gamma |x|^2 + c is not positive for an embedding: the normalised kernel does not exist there; raise coef0 or fix the kernel's parameters");
 
-  const auto blocks = (n + tile - 1) / tile;
-  const auto rounds = tournament(blocks);
   double g = 0, distance = 0;
-  for (const auto& round : rounds) {
+  for (const auto& round : schedule(n, range)) {
     std::vector<kernels::TileSums> sums(round.size());
     at::parallel_for(0, static_cast<int64_t>(round.size()), 1, [&](int64_t begin, int64_t end) {
       // An MKL call alone in the process would start threads; within a parallel region it does not.
       std::vector<float> scratch(static_cast<size_t>(kernels::scratch_bytes(tile)) / sizeof(float));
       for (auto k = begin; k < end; ++k) {
-        const auto i = round[static_cast<size_t>(k)].i * tile, j = round[static_cast<size_t>(k)].j * tile;
-        sums[static_cast<size_t>(k)] = kernels::sweep_tile(a, rows, i, std::min(tile, n - i), j, std::min(tile, n - j), scratch.data());
+        const auto& t = round[static_cast<size_t>(k)];
+        sums[static_cast<size_t>(k)] = kernels::sweep_tile(a, rows, t.i, t.rows, t.j, t.columns, scratch.data());
       }
     });
     for (const auto& sum : sums) {
@@ -102,10 +128,13 @@ AlignmentValue sweep_tiled(const at::Tensor& x, const at::Tensor& y, const Align
   }
   if (!gradient) return value;
 
-  const auto parts = (n + tile - 1) / tile;
+  const auto parts = (range.end - range.begin + tile - 1) / tile;
   std::vector<double> q_sums(static_cast<size_t>(parts));
   at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
-    for (auto k = begin; k < end; ++k) q_sums[static_cast<size_t>(k)] = kernels::finish_rows(a, rows, k * tile, std::min(n, (k + 1) * tile));
+    for (auto k = begin; k < end; ++k) {
+      const auto first = range.begin + k * tile;
+      q_sums[static_cast<size_t>(k)] = kernels::finish_rows(a, rows, first, std::min(range.end, first + tile));
+    }
   });
   if (scalars.kind == KernelKind::polynomial) {
     value.dc = g;

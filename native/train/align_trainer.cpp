@@ -1,15 +1,21 @@
 #include "train/align_trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cosine_similarity.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include "runtime/error.h"
 
@@ -46,6 +52,7 @@ AlignTrainer::AlignTrainer(const TrainerSpec& spec)
   student_.model().parameters().requires_grad(true);
   optimizer_.add_group(student_.model().parameters().all(), spec.weight_decay);
   optimizer_.add_group(kernel_parameters(kernel_), 0);
+  if (spec.group) reducer_.emplace(student_.model().parameters().all(), spec.group);
 }
 
 std::vector<Parameter> AlignTrainer::tensors(State state) const {
@@ -59,7 +66,7 @@ std::vector<Parameter> AlignTrainer::tensors(State state) const {
 void AlignTrainer::open_cache(const CacheSpec& spec) { cache_.emplace(spec, student_.model().dim(), spec_.teacher_dim); }
 
 void AlignTrainer::check_batch(size_t slot, int64_t count, std::span<const uint32_t> rows) const {
-  if (slot >= ring_->count() || count < 1 || count > spec_.batch_size) {
+  if (slot >= ring_->count() || count < (spec_.group ? 0 : 1) || count > spec_.batch_size) {
     throw Error("bad_batch", "slot " + std::to_string(slot) + " with " + std::to_string(count) + " images, but the ring has " + std::to_string(ring_->count()) +
                                  " slots of " + std::to_string(spec_.batch_size));
   }
@@ -85,6 +92,10 @@ AlignTrainer::Frozen AlignTrainer::compute_frozen(const at::Tensor& pixels) cons
 }
 
 AlignTrainer::Frozen AlignTrainer::frozen(const at::Tensor& pixels, std::span<const uint32_t> rows) {
+  if (pixels.size(0) == 0) {
+    const auto none = [&](int64_t dim) { return at::empty({0, dim}, at::TensorOptions().dtype(at::kFloat).device(spec_.device)); };
+    return {none(student_.model().dim()), none(spec_.teacher_dim)};
+  }
   if (!cache_) return compute_frozen(pixels);
   if (cache_->has(rows)) return {cache_->original(rows).to(spec_.device), cache_->teacher(rows).to(spec_.device)};
   auto computed = compute_frozen(pixels);
@@ -103,8 +114,14 @@ int64_t AlignTrainer::embed(size_t slot, int64_t count, std::span<const uint32_t
 std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::span<const uint32_t> rows, double lr, bool log) {
   const auto start = std::chrono::steady_clock::now();
   check_batch(slot, count, rows);
-  const auto images = pixels(slot, count);
-  const auto target = frozen(images, rows);
+  const auto& group = spec_.group;
+  const auto counts = group ? group->gather_counts(count) : std::vector<int64_t>{count};
+  const auto total = std::accumulate(counts.begin(), counts.end(), int64_t{0});
+  if (total == 0) throw Error("empty_batch", "none of the batch's images could be decoded, on any rank");
+
+  // A rank whose images were all undecodable embeds what is in the slot with a gradient of 0: the others wait for its gradients.
+  const auto images = pixels(slot, std::max<int64_t>(count, 1));
+  const auto target = frozen(images.narrow(0, 0, count), rows);
 
   // GradCache (Gao et al. 2021): the loss sees the whole batch whatever the micro-batch. One micro-batch keeps its graph; several are embedded
   // without one, and each is embedded again when its gradient is known.
@@ -113,45 +130,87 @@ std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::s
   const bool whole = parts.size() == 1;
   const auto embedded = whole ? with_graph(images) : by_micro_batch(student_, images, spec_.image_size);
 
-  const auto features = embedded.detach().requires_grad_();
-  const auto kernel_loss = (spec_.fused_loss ? kernel_alignment : kernel_alignment_plain)(features, target.teacher, kernel_);
-  const auto anchor_loss = (features - target.original).square().sum(1).mean();
-  const auto loss = spec_.w * kernel_loss + anchor_loss;
-  // Synchronises a GPU.
-  const double value = loss.item<double>();
-  if (!std::isfinite(value)) {
-    throw Error("non_finite", "the loss is " + std::to_string(value) + " (kernel " + std::to_string(kernel_loss.item<double>()) + ", anchor " +
-                                  std::to_string(anchor_loss.item<double>()) + ")");
+  const auto features = embedded.detach().narrow(0, 0, count).requires_grad_();
+  std::optional<Gathered> all;
+  auto teacher = target.teacher;
+  if (group && !spec_.local_kernel) {
+    all = Gathered{group->gather_rows(features, counts), std::accumulate(counts.begin(), counts.begin() + group->rank(), int64_t{0})};
+    teacher = group->gather_rows(teacher, counts);
   }
+  const auto mean = [&](const at::Tensor& t) { return t.sum() / static_cast<double>(total); };
+  auto kernel_loss = (spec_.fused_loss ? kernel_alignment : kernel_alignment_plain)(features, teacher, kernel_, all);
+  if (group && spec_.local_kernel) kernel_loss = kernel_loss / group->size();
+  const auto anchor_loss = mean((features - target.original).square().sum(1));
+  const auto loss = spec_.w * kernel_loss + anchor_loss;
   torch::autograd::backward({loss}, {});
+  const auto terms = sum_terms({loss, kernel_loss, anchor_loss, log ? mean(at::cosine_similarity(features.detach(), target.original, 1)) : at::zeros_like(loss)});
+  if (!std::isfinite(terms.loss)) {
+    clear_gradients();
+    throw Error("non_finite", "the loss is " + std::to_string(terms.loss) + " (kernel " + std::to_string(terms.kernel_loss) + ", anchor " + std::to_string(terms.anchor_loss) + ")");
+  }
 
-  const auto gradient = features.grad().split(spec_.micro_batch);
+  const auto gradient = (count > 0 ? features.grad() : at::zeros_like(embedded)).split(spec_.micro_batch);
+  double reduce_seconds = 0;
   for (size_t i = 0; i < parts.size(); ++i) {
-    torch::autograd::backward({whole ? embedded : with_graph(parts[i])}, {gradient[i]});
+    const auto backward = [&] { torch::autograd::backward({whole ? embedded : with_graph(parts[i])}, {gradient[i]}); };
+    // Gradients of all micro-batches are summed here first; the last one's backward sends them.
+    if (reducer_ && i + 1 == parts.size()) {
+      reduce_seconds = reducer_->run(backward);
+    } else {
+      backward();
+    }
   }
   std::optional<StepMetrics> metrics;
   if (log) {
-    at::NoGradGuard no_grad;
     const auto scalar = [](const at::Tensor& t) { return t.item<double>(); };
-    metrics = {value,
-               scalar(kernel_loss),
-               scalar(anchor_loss),
-               scalar(at::cosine_similarity(features, target.original, 1).mean()),
-               scalar(kernel_.gamma),
-               scalar(kernel_.c),
-               scalar(kernel_.sigma),
-               0};
+    metrics = {terms.loss, terms.kernel_loss, terms.anchor_loss, terms.cosine, scalar(kernel_.gamma), scalar(kernel_.c), scalar(kernel_.sigma), 0, 0, reduce_seconds};
   }
   optimizer_.step(lr);
-  for (const auto& parameter : tensors(State::value)) parameter.value.mutable_grad().reset();
-  if (metrics) metrics->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  clear_gradients();
+  const auto exchange_seconds = group ? group->take_seconds() : 0;
+  if (metrics) {
+    metrics->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    metrics->exchange_seconds = exchange_seconds;
+  }
   return metrics;
 }
 
+/** Adds up {loss, kernel, anchor, cosine} and the gradients of the kernel's parameters over the ranks. */
+AlignTrainer::Terms AlignTrainer::sum_terms(const std::vector<at::Tensor>& terms) {
+  at::NoGradGuard no_grad;
+  std::vector<at::Tensor> scalars = terms, gradients;
+  for (const auto& parameter : kernel_parameters(kernel_)) {
+    if (parameter.value.grad().defined()) gradients.push_back(parameter.value.grad());
+  }
+  scalars.insert(scalars.end(), gradients.begin(), gradients.end());
+  const auto sums = at::stack(scalars).to(at::kDouble);
+  if (spec_.group) {
+    spec_.group->all_reduce(sums);
+    for (size_t i = 0; i < gradients.size(); ++i) gradients[i].copy_(sums[static_cast<int64_t>(terms.size() + i)]);
+  }
+  // Synchronises a GPU.
+  const auto host = sums.to(at::kCPU);
+  const auto* value = host.const_data_ptr<double>();
+  return {value[0], value[1], value[2], value[3]};
+}
+
+void AlignTrainer::clear_gradients() {
+  for (const auto& parameter : tensors(State::value)) parameter.value.mutable_grad().reset();
+}
+
 void AlignTrainer::restore(const std::vector<LoadStep>& values, const std::vector<LoadStep>& exp_avg, const std::vector<LoadStep>& exp_avg_sq, int64_t steps) {
-  load_tensors(tensors(State::value), values);
-  load_tensors(tensors(State::exp_avg), exp_avg);
-  load_tensors(tensors(State::exp_avg_sq), exp_avg_sq);
+  const auto& group = spec_.group;
+  const std::pair<State, const std::vector<LoadStep>*> states[]{{State::value, &values}, {State::exp_avg, &exp_avg}, {State::exp_avg_sq, &exp_avg_sq}};
+  for (const auto& [state, plan] : states) {
+    const auto list = tensors(state);
+    if (!group || group->rank() == 0) load_tensors(list, *plan);
+    if (!group) continue;
+    for (const auto& parameter : list) {
+      group->broadcast(parameter.value.detach());
+      // Modules know by it that their copies are old.
+      torch::autograd::impl::bump_version(parameter.value);
+    }
+  }
   optimizer_.set_steps(steps);
 }
 

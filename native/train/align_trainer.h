@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "dist/gradient_reducer.h"
 #include "models/encoder.h"
 #include "ops/kernel_alignment.h"
 #include "optim/adamw.h"
@@ -35,11 +36,15 @@ struct TrainerSpec {
   int64_t batch_size, micro_batch;
   bool activation_checkpointing;
   int64_t slots;
+  /** Null when this process trains alone. Otherwise the batch sizes above are this rank's. */
+  std::shared_ptr<ProcessGroup> group;
+  /** A kernel matrix for each rank's images by themselves, its loss averaged over ranks. */
+  bool local_kernel;
 };
 
 /** StepMetrics in lib/native/addon.ts. */
 struct StepMetrics {
-  double loss, kernel_loss, anchor_loss, cosine_to_original, gamma, c, sigma, seconds;
+  double loss, kernel_loss, anchor_loss, cosine_to_original, gamma, c, sigma, seconds, exchange_seconds, reduce_seconds;
 };
 
 /** Which of a parameter's three tensors a checkpoint holds. */
@@ -48,6 +53,10 @@ enum class State { value, exp_avg, exp_avg_sq };
 /**
  * The published method: L = w mean_ij (K_clip - K_dino)^2 + mean_i |f(I_i) - f0(I_i)|^2 over one batch, every parameter of the student trained by
  * AdamW (decay on all of them, none on the kernel's own parameters). Used on the device thread alone.
+ *
+ * With a process group the batch is that of all ranks, in their order, each rank holding its part of the images: the embeddings are gathered, each rank
+ * computes the gradient of its own rows, and the gradients of the weights are summed. Every rank makes the same update, to the bit. Its functions are called
+ * by all ranks together, except embed.
  */
 class AlignTrainer {
  public:
@@ -60,7 +69,7 @@ class AlignTrainer {
 
   void open_cache(const CacheSpec& spec);
 
-  /** One update from the first `count` images of a slot. Throws Error `non_finite` before anything is changed. */
+  /** One update from the first `count` images of a slot. Throws Error `non_finite` before anything is changed, or `empty_batch` where no rank has an image. */
   std::optional<StepMetrics> step(size_t slot, int64_t count, std::span<const uint32_t> rows, double lr, bool log);
 
   /** Frozen embeddings of the slot's images into the cache; how many were computed. */
@@ -73,12 +82,18 @@ class AlignTrainer {
   struct Frozen {
     at::Tensor original, teacher;
   };
+  /** The losses of the whole batch. */
+  struct Terms {
+    double loss, kernel_loss, anchor_loss, cosine;
+  };
 
   at::Tensor pixels(size_t slot, int64_t count) const;
   at::Tensor by_micro_batch(const Encoder& encoder, const at::Tensor& pixels, int64_t size) const;
   Frozen compute_frozen(const at::Tensor& pixels) const;
   Frozen frozen(const at::Tensor& pixels, std::span<const uint32_t> rows);
   void check_batch(size_t slot, int64_t count, std::span<const uint32_t> rows) const;
+  Terms sum_terms(const std::vector<at::Tensor>& terms);
+  void clear_gradients();
 
   TrainerSpec spec_;
   Encoder student_;
@@ -87,6 +102,7 @@ class AlignTrainer {
   AdamW optimizer_;
   std::shared_ptr<BatchRing> ring_;
   std::optional<EmbeddingCache> cache_;
+  std::optional<GradientReducer> reducer_;
 };
 
 }  // namespace kuea

@@ -1,0 +1,54 @@
+import { hostname } from 'node:os';
+
+import type { NativeProcessGroup } from '../native/addon.js';
+import { loadAddon } from '../native/load.js';
+import type { Placement } from './environment.js';
+import { atStep, currentStep, die, launched, tellLost } from './launched.js';
+import type { Ranks } from './ranks.js';
+
+/** How long another rank may take over its part before an exchange is given up (torch's own default): saving a checkpoint or a slow disk is no failure. */
+const timeoutSeconds = 1800;
+
+/** How long the device thread may still wait for others when this rank has failed. */
+const graceMs = 5000;
+
+export interface JoinOptions {
+  device: string;
+  /** Seconds to wait for all ranks to arrive. */
+  joinTimeout: number;
+  /** Seconds without a sign of life after which a rank counts as lost. */
+  watchdog: number;
+}
+
+/**
+ * Joins the other ranks and runs `work` with them. A rank that falls silent meanwhile ends this process: what waits for it would wait for ever. Rejects
+ * with KueaError `port_in_use`, `unreachable_master` or `rank_failed`, and with what `work` rejects with.
+ */
+export async function withRanks<T>(placement: Placement, { device, joinTimeout, watchdog }: JoinOptions, work: (ranks: Ranks) => Promise<T>): Promise<T> {
+  const { localWorldSize: _, ...place } = placement;
+  const backend = device.startsWith('cuda') ? 'nccl' : 'gloo';
+  const group = await loadAddon().openProcessGroup({ ...place, backend, joinSeconds: joinTimeout, timeoutSeconds, watchdogSeconds: watchdog });
+  const watch = setInterval(() => void endIfLost(group, placement.rank, watchdog), 1000);
+  try {
+    const hosts = await group.gather('host', hostname());
+    const node = [...new Set(hosts)].indexOf(hosts[placement.rank]!);
+    const result = await work({ rank: place.rank, worldSize: place.worldSize, localRank: place.localRank, node, group, atStep });
+    clearInterval(watch);
+    await group.close();
+    return result;
+  } catch (error) {
+    clearInterval(watch);
+    const timer = setTimeout(die, graceMs);
+    void group.close().finally(() => clearTimeout(timer));
+    throw error;
+  }
+}
+
+async function endIfLost(group: NativeProcessGroup, rank: number, watchdog: number): Promise<void> {
+  const lost = group.lostRank();
+  if (lost === null) return;
+  // The launcher ends all ranks, and says which was the first.
+  if (launched) return tellLost(lost);
+  console.error(`kuea: rank ${lost} has gone, or gave no sign of life for ${watchdog} s, while rank ${rank} was at step ${currentStep()}; the last checkpoint is kept`);
+  die();
+}

@@ -1,0 +1,13 @@
+#pragma once
+
+// See gloo/context.h.
+namespace gloo::transport {
+
+class Device;
+
+class UnboundBuffer {
+ public:
+  virtual ~UnboundBuffer();
+};
+
+}  // namespace gloo::transport
