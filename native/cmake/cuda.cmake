@@ -12,8 +12,8 @@ list(GET CUDART 0 CUDART)
 set(CUDA_LIBRARIES ${CUDART})
 set(CUDA_INCLUDES ${KUEA_CUDA_HOME}/include)
 if(EXISTS ${NVIDIA}/cu${KUEA_CUDA}/include)
-  # cuBLAS, cuSPARSE, cuSOLVER: libtorch's headers name them, and a toolkit may be installed without.
-  set(CUDA_INCLUDES ${NVIDIA}/cu${KUEA_CUDA}/include)
+  # cuBLAS, cuSPARSE, cuSOLVER: libtorch's headers name them, and a toolkit may be installed without. The wheels in turn lack the compiler's own.
+  list(APPEND CUDA_INCLUDES ${NVIDIA}/cu${KUEA_CUDA}/include)
 endif()
 if(NCCL)
   list(GET NCCL 0 NCCL)

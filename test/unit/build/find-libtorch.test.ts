@@ -62,6 +62,15 @@ describe('finding libtorch', () => {
     expect(() => finder.findLibtorch({ ...env, LIBTORCH_USE_PYTORCH: '1' }, false, none())).to.throw(/cannot import torch .*No module named 'torch'/);
   });
 
+  it('with --cuda refuses one that is for the CPU alone, and looks in a folder of its own', () => {
+    const cpu = fake('mine');
+    expect(() => finder.findLibtorch({ LIBTORCH: cpu }, true, none())).to.throw(/LIBTORCH=.*is built for the CPU alone .*--cuda needs one with CUDA/);
+    writeFileSync(join(cpu, 'lib/libtorch_cuda.so'), '');
+    expect(finder.findLibtorch({ LIBTORCH: cpu }, true, none()).found).to.include({ cuda: true });
+    const { tried } = finder.findLibtorch({}, true, fake('vendored'));
+    expect(tried.find(({ place }) => place === 'vendor/cuda/libtorch')).to.have.property('remedy', 'rm -r vendor/cuda/libtorch && npm run build:native -- --cuda');
+  });
+
   it('lists every place with its remedy when there is none', () => {
     const { found, tried } = finder.findLibtorch({}, false, none());
     expect(found).to.equal(null);
