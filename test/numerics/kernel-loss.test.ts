@@ -70,6 +70,50 @@ describe('the kernel loss', () => {
     expect(sameBits(one, two)).to.equal(true);
   });
 
+  describe('of one rank among several', () => {
+    const parts = (n: number, ranks: number) => Array.from({ length: ranks + 1 }, (_, r) => Math.floor((r * n) / ranks));
+
+    for (const c of cases.filter(({ n }) => n >= 3)) {
+      for (const backend of backends) {
+        it(`${c.name}, ${c.kind}, ${backend}: summands add up, rows of the gradient are exact`, async () => {
+          const kernel: KernelSpec = { kind: c.kind, gamma: c.gamma, c: c.c, sigma: c.sigma, sigmaTeacher: c.sigmaTeacher };
+          const dx = floats(c.dx);
+          for (const ranks of [1, 2, 3]) {
+            const bounds = parts(c.n, ranks);
+            const sums = { loss: 0, dgamma: 0, dc: 0, dsigma: 0 };
+            const found = new Float32Array(c.n * c.d);
+            for (let r = 0; r < ranks; r++) {
+              const [begin, end] = [bounds[r]!, bounds[r + 1]!];
+              const part = await addon.kernelLoss({ x: floats(c.x), y: floats(c.y), n: c.n, d: c.d, dt: c.dt, kernel, backend, gradient: true, begin, end });
+              for (const key of Object.keys(sums) as (keyof typeof sums)[]) sums[key] += part[key];
+              found.set(part.dx!, begin * c.d);
+            }
+            expect(sums.loss, `loss, ${ranks} ranks`).to.be.closeTo(c.loss, 2e-5 * c.loss + 1e-9);
+            expect(distance(found, dx), `dX, ${ranks} ranks`).to.be.at.most(1e-4 * norm(dx) + 1e-9);
+            const close = (key: 'dgamma' | 'dc' | 'dsigma') => expect(sums[key], `${key}, ${ranks} ranks`).to.be.closeTo(c[key], 2e-4 * Math.abs(c[key]) + 1e-4 * Math.abs(c.dc) + 1e-8);
+            if (c.kind === 'polynomial') ['dgamma' as const, 'dc' as const].forEach(close);
+            if (c.kind === 'gaussian') close('dsigma');
+          }
+        });
+      }
+    }
+
+    it('has the bits of the one process when it has all rows', async () => {
+      const c = find('more than two tiles');
+      const kernel: KernelSpec = { kind: c.kind, gamma: c.gamma, c: c.c, sigma: c.sigma, sigmaTeacher: c.sigmaTeacher };
+      const all = await addon.kernelLoss({ x: floats(c.x), y: floats(c.y), n: c.n, d: c.d, dt: c.dt, kernel, backend: 'fused', gradient: true, begin: 0, end: c.n });
+      const whole = await evaluate(c, 'fused');
+      expect([all.loss, all.dc]).to.deep.equal([whole.loss, whole.dc]);
+      expect(Buffer.compare(Buffer.from(all.dx!.buffer), Buffer.from(whole.dx!.buffer))).to.equal(0);
+    });
+
+    it('refuses rows that are not there', () => {
+      const c = find('a small batch');
+      const options = { x: floats(c.x), y: floats(c.y), n: c.n, d: c.d, dt: c.dt, kernel: { kind: c.kind, gamma: c.gamma, c: c.c, sigma: c.sigma, sigmaTeacher: c.sigmaTeacher }, backend: 'fused' as const, gradient: true };
+      expect(() => addon.kernelLoss({ ...options, begin: 3, end: c.n + 1 })).to.throw(RangeError, 'begin < end');
+    });
+  });
+
   it('says where the kernel does not exist', async () => {
     const c = find('c = 0');
     const x = floats(c.x);

@@ -146,6 +146,11 @@ describe('Loader', () => {
     expect(error.message).to.include('step 1');
   });
 
+  it('lets an empty batch pass where other ranks may have images of it', async () => {
+    const batches = await consume(options(await memorySource([4, 5, 6, 7]), { maxSkipped: 9, mayBeEmpty: true }));
+    expect(batches.map(({ count }) => count)).to.include(0);
+  });
+
   it('stops by signal: rejects with its reason, and writes nothing afterwards', async () => {
     for (const when of ['before', 'while decoding', 'while no slot is free'] as const) {
       const source = await memorySource();

@@ -36,6 +36,19 @@ describe('Sampler', () => {
     expect(all(sampler, 0)).to.not.deep.equal(all(sampler, 1));
   });
 
+  it('deals each batch to the ranks without overlap or loss, and the same batches to any number of them', () => {
+    const options = { length: 53, batchSize: 7, seed: 4, shuffle: true, dropLast: false };
+    const whole = new Sampler(options);
+    for (const worldSize of [1, 2, 3, 7]) {
+      const ranks = Array.from({ length: worldSize }, (_, rank) => new Sampler({ ...options, rank, worldSize }));
+      expect(ranks.map(({ rankBatchSize }) => rankBatchSize)).to.deep.equal(Array.from({ length: worldSize }, (_, rank) => Math.floor(7 / worldSize) + (rank < 7 % worldSize ? 1 : 0)));
+      // The last one of the epoch has 4 images, fewer than 7 ranks.
+      for (let step = 0; step < 2 * whole.stepsPerEpoch; step++) {
+        expect(ranks.flatMap((sampler) => [...sampler.batchIndices(step)]), `step ${step}, ${worldSize} ranks`).to.deep.equal([...whole.batchIndices(step)]);
+      }
+    }
+  });
+
   it('is a function of the step alone: resuming gives the same batches', () => {
     const options = { length: 50, batchSize: 8, seed: 9, shuffle: true };
     const whole = new Sampler(options);
