@@ -71,7 +71,7 @@ describeOnGpu('training on a GPU', () => {
   });
 
   it('embeds as the CPU does, in fp32 and in bf16', async () => {
-    const image = readFileSync(join(root, 'test/golden/pixels/photo.png'));
+    const image = readFileSync(join(root, 'test/golden/pixels/inputs/jpeg-420.jpg'));
     for (const precision of ['fp32', 'bf16'] as const) {
       const [cpu, gpu] = await Promise.all(
         (['cpu', 'cuda'] as const).map(async (device) => {
