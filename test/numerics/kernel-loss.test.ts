@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 
+import type { KernelSpec } from '../../lib/native/addon.js';
 import { loadAddon } from '../../lib/native/load.js';
 import { callOf, cases, distance, expectGolden, find, floats, norm, sameBits, type Case } from './support.js';
 
