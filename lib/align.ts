@@ -10,6 +10,7 @@ import { agree } from './dist/agree.js';
 import { agreedStop } from './dist/agreed-stop.js';
 import { fromRank0, gather, oneRank, type Ranks } from './dist/ranks.js';
 import type { Addon, CacheSpec, ClipVisionArch, Dinov2Arch, EncoderSpec, KernelSpec, NativeTrainer, StepMetrics } from './native/addon.js';
+import { resolveDevice } from './native/device.js';
 import { loadAddon, packageVersion } from './native/load.js';
 import { openCache, presentRows, type CacheKey } from './train/embedding-cache.js';
 import type { AlignEvent, AlignResult } from './train/events.js';
@@ -125,12 +126,15 @@ async function openEmbeddingCache(job: Job, parent: string): Promise<CacheSpec &
   return { ...spec, complete: present === sampler.images };
 }
 
+/** The device of this process. */
+const deviceOf = ({ config, ranks }: Job) => resolveDevice(config.device, loadAddon().info(), ranks.localRank);
+
 /** The kernel to start from: as given, or fitted on a sample of images. */
 async function startingKernel(addon: Addon, job: Job): Promise<KernelSpec> {
   const { config, student, source, emit, signal } = job;
   const kernel: KernelSpec = { kind: config.kernel, gamma: config.gamma, c: config.coef0, sigma: config.sigma, sigmaTeacher: config.sigmaTeacher };
   if (!config.fitKernel) return kernel;
-  const models = { ...encoderSpecs(job), teacherSize: teacherSizeOf(config, student.arch), device: config.device };
+  const models = { ...encoderSpecs(job), teacherSize: teacherSizeOf(config, student.arch), device: deviceOf(job) };
   const data = { source, preprocessing: preprocessingOf(job), count: config.fitImages, seed: config.seed, maxSkipped: config.maxSkipped };
   const sample = await sampleEmbeddings(addon, models, data, signal);
   const { kernel: fitted, before, after } = await fitKernel(addon, sample, kernel);
@@ -142,6 +146,7 @@ async function alignInto(folder: RunFolder, job: Job): Promise<AlignResult> {
   const { config, student, teacher, sampler, plan, emit, ranks } = job;
   const started = performance.now();
   const addon = loadAddon();
+  const device = deviceOf(job);
   if (config.threads) await addon.setThreads(config.threads);
   const cache = config.cache === 'off' ? null : await openEmbeddingCache(job, config.cache ?? folder.file('cache'));
   const checkpoint = await fromRank0(ranks, 'checkpoint', async () => (config.resume ? latestCheckpoint(folder) : null));
@@ -158,7 +163,7 @@ async function alignInto(folder: RunFolder, job: Job): Promise<AlignResult> {
     w: config.w,
     lossBackend: config.lossBackend,
     precision: config.precision,
-    device: config.device,
+    device,
     optimizer: { beta1: config.beta1, beta2: config.beta2, eps: config.eps, weightDecay: config.weightDecay },
     batchSize: sampler.rankBatchSize,
     microBatch: config.microBatch ?? sampler.rankBatchSize,

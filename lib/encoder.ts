@@ -1,13 +1,14 @@
 import { preprocess } from './data/preprocess.js';
 import { KueaError } from './errors.js';
 import type { NativeEncoder, Precision } from './native/addon.js';
+import { resolveDevice } from './native/device.js';
 import { loadAddon } from './native/load.js';
 import { openWeights, type OpenWeightsOptions } from './weights/open.js';
 
 export interface OpenEncoderOptions extends OpenWeightsOptions {
   /** Arithmetic of the blocks; weights and embeddings are fp32 in both. Default 'fp32'. */
   precision?: Precision;
-  /** Default 'cpu'. */
+  /** 'cpu' (the default), 'cuda' or 'cuda:N'. */
   device?: string;
   /** Images encoded at a time. Default 32. */
   batchSize?: number;
@@ -37,7 +38,8 @@ export async function openEncoder(ref: string, options: OpenEncoderOptions = {})
   if (!Number.isInteger(batchSize) || batchSize < 1) throw new KueaError('bad_option', `expected a whole number of at least 1 for batchSize, found ${batchSize}`);
   const weights = await openWeights(ref, weightsOptions);
   const { arch, mean, std, plan, preprocessing } = weights;
-  const native = await loadAddon().openEncoder({ arch, weights: plan, mean, std, precision, device });
+  const addon = loadAddon();
+  const native = await addon.openEncoder({ arch, weights: plan, mean, std, precision, device: resolveDevice(device, addon.info()) });
   return new ImageEncoder(native, { ...preprocessing, mode: 'exact' }, batchSize);
 }
 

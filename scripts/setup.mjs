@@ -35,12 +35,13 @@ function newest(...names) {
   return Math.max(...names.map((name) => time(join(root, name))));
 }
 
-function addonBuilt() {
-  const record = join(root, 'build', 'Release', 'kuea.build.json');
-  if (!existsSync(record)) return false;
-  const { version, libtorch } = JSON.parse(readFileSync(record, 'utf8'));
-  const sources = newest('native', 'CMakeLists.txt', 'scripts/build-native.mjs', 'scripts/find-libtorch.mjs');
-  return version === json('package.json').version && existsSync(libtorch.prefix) && statSync(record).mtimeMs >= sources;
+/** The record of the last build that finished, and whether that build is as new as its sources. */
+function addonBuild() {
+  const file = join(root, 'build', 'Release', 'kuea.build.json');
+  if (!existsSync(file)) return { current: false, cuda: false };
+  const { version, libtorch, cuda } = JSON.parse(readFileSync(file, 'utf8'));
+  const sources = newest('native', 'CMakeLists.txt', 'scripts/build-native.mjs', 'scripts/find-libtorch.mjs', 'scripts/find-cuda.mjs');
+  return { current: version === json('package.json').version && existsSync(libtorch.prefix) && statSync(file).mtimeMs >= sources, cuda: Boolean(cuda) };
 }
 
 const compiled = () => newest('dist/tsconfig.tsbuildinfo') >= newest('lib', 'test', 'tsconfig.json');
@@ -55,6 +56,8 @@ function npm(why, ...args) {
 export function setUp() {
   // Development packages too: the compiler and the test runner are among them, whatever NODE_ENV says.
   if (!packagesInstalled()) npm("npm's packages are missing or old", 'ci', '--include=dev', '--no-audit', '--no-fund');
-  if (!addonBuilt()) npm('the native addon is missing or old', 'run', 'build:native');
+  const { current, cuda } = addonBuild();
+  // What was built with CUDA is built with CUDA again.
+  if (!current) npm('the native addon is missing or old', 'run', 'build:native', ...(cuda ? ['--', '--cuda'] : []));
   if (!compiled()) npm('the compiled TypeScript is missing or old', 'run', 'build');
 }

@@ -12,7 +12,7 @@ export const distributedSchema = z.strictObject({
   nodeRank: option('Distributed', 'which of them this one is, from 0', z.int().nonnegative().default(0)),
   masterAddr: option('Distributed', 'address of machine 0, as the others reach it', z.string().min(1).optional()),
   masterPort: option('Distributed', 'port there (default: 29500; on one machine a free one)', z.int().min(1).max(65535).optional()),
-  watchdog: option('Distributed', 'seconds without a sign of life after which a rank counts as lost and the job ends', z.int().min(2).default(15)),
+  watchdog: option('Distributed', 'seconds without a sign of life after which a rank counts as lost and the job ends', z.int().min(3).default(15)),
   joinTimeout: option('Distributed', 'seconds to wait for all ranks to arrive', count.default(300)),
 });
 

@@ -58,7 +58,7 @@ export const alignSchema = z.strictObject({
   cache: option('Run', 'folder of the frozen-embedding cache, or off (default: cache/ in the run)', text.optional()),
   seed: option('Run', 'seed of the order and the subset', natural.default(0)),
   resume: option('Run', 'go on from the newest checkpoint of the run', z.boolean().default(false)),
-  device: option('Run', 'where to compute', z.enum(['cpu']).default('cpu')),
+  device: option('Run', "where to compute: cpu, cuda (each process of a machine has its own GPU) or cuda:N", z.string().regex(/^(cpu|cuda(:\d+)?)$/, 'expected cpu, cuda or cuda:N').default('cpu')),
   threads: option('Run', 'threads of the computation (default: all cores)', count.optional()),
   logEvery: option('Run', 'updates between two lines of metrics', count.default(10)),
   saveEvery: option('Run', 'updates between two checkpoints; 0 saves at the end alone', natural.default(200)),

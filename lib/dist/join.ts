@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 
 import type { NativeProcessGroup } from '../native/addon.js';
+import { resolveDevice } from '../native/device.js';
 import { loadAddon } from '../native/load.js';
 import type { Placement } from './environment.js';
 import { atStep, currentStep, die, launched, tellLost } from './launched.js';
@@ -26,8 +27,9 @@ export interface JoinOptions {
  */
 export async function withRanks<T>(placement: Placement, { device, joinTimeout, watchdog }: JoinOptions, work: (ranks: Ranks) => Promise<T>): Promise<T> {
   const { localWorldSize: _, ...place } = placement;
-  const backend = device.startsWith('cuda') ? 'nccl' : 'gloo';
-  const group = await loadAddon().openProcessGroup({ ...place, backend, joinSeconds: joinTimeout, timeoutSeconds, watchdogSeconds: watchdog });
+  const addon = loadAddon();
+  const backend = resolveDevice(device, addon.info(), placement.localRank) === 'cpu' ? 'gloo' : 'nccl';
+  const group = await addon.openProcessGroup({ ...place, backend, joinSeconds: joinTimeout, timeoutSeconds, watchdogSeconds: watchdog });
   const watch = setInterval(() => void endIfLost(group, placement.rank, watchdog), 1000);
   try {
     const hosts = await group.gather('host', hostname());

@@ -44,6 +44,9 @@ interface Failure {
 /** How long the others have to end by themselves, and to tell their errors, once a rank has failed. */
 const graceMs = 3000;
 
+/** How often the launcher looks whether all ranks are alive. */
+const watchMs = 1000;
+
 /** A port that is free now. */
 export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
@@ -110,7 +113,7 @@ class Launch {
     const terminate = () => this.stop('SIGTERM');
     process.on('SIGINT', interrupt);
     process.on('SIGTERM', terminate);
-    const watch = setInterval(() => this.watch(), 1000);
+    const watch = setInterval(() => this.watch(), watchMs);
     try {
       await Promise.all(this.ranks.map((rank) => this.follow(rank)));
     } finally {
@@ -169,7 +172,7 @@ class Launch {
   private watch(): void {
     const now = Date.now();
     // Stopped and continued (Ctrl-Z, a laptop that slept): the beats of meanwhile are still to be read.
-    if (now - this.lastWatch > this.spec.watchdog * 500) for (const rank of this.ranks) rank.lastBeat = now;
+    if (now - this.lastWatch > watchMs + this.spec.watchdog * 500) for (const rank of this.ranks) rank.lastBeat = now;
     this.lastWatch = now;
     const silent = this.ranks.find((rank) => this.alive(rank) && now - rank.lastBeat > this.spec.watchdog * 1000);
     if (silent) this.lost(silent.rank, `process ${silent.child.pid}`, silent);

@@ -14,12 +14,6 @@ export const launchedVariable = 'KUEA_LAUNCHED';
 export const launched = process.env[launchedVariable] === '1' && process.send !== undefined;
 
 let step = 0;
-
-/** The update that is under way, from 1. */
-export function atStep(current: number): void {
-  step = current;
-}
-
 export const currentStep = () => step;
 
 /** Resolves once the message is on its way; the launcher may have gone. */
@@ -28,6 +22,14 @@ function tell(message: RankMessage): Promise<void> {
     if (!process.connected) return resolve();
     process.send!(message, undefined, undefined, () => resolve());
   });
+}
+
+const beat = () => void tell({ type: 'beat', step });
+
+/** Update `current`, from 1, begins. */
+export function atStep(current: number): void {
+  step = current;
+  if (launched) beat();
 }
 
 /** Ends this process at once, whatever its threads wait for: an exit would wait for them. */
@@ -43,7 +45,6 @@ export function beginBeats(): void {
   process.on('disconnect', die);
   // Neither keeps a rank alive that has nothing more to do.
   process.channel?.unref();
-  const beat = () => void tell({ type: 'beat', step });
   beat();
   setInterval(beat, 1000).unref();
 }

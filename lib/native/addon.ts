@@ -279,10 +279,15 @@ export interface Addon {
   setThreads(count: number): Promise<void>;
   /** Runs on the libuv pool; touches no libtorch state. */
   resample(task: ResampleTask): Promise<void>;
-  /** The kernel loss alone on X [n, d] and Y [n, dt]; with begin and end, what the rank that has rows [begin, end) computes: summands, and dL/dX of its rows. */
+  /**
+   * The kernel loss alone on X [n, d] and Y [n, dt], on the CPU where no device is named. 'chunked' and the twins, which run the GPU's blocks on the CPU
+   * with the first or the last thread first, are there for the tests. With begin and end, what the rank that has rows [begin, end) computes: summands, and
+   * dL/dX of its rows.
+   */
   kernelLoss(options: {
     x: Float32Array; y: Float32Array; n: number; d: number; dt: number;
-    kernel: KernelSpec; backend: 'fused' | 'plain' | 'chunked'; gradient: boolean; begin?: number; end?: number;
+    kernel: KernelSpec; backend: 'fused' | 'plain' | 'chunked' | 'twin' | 'twin_reversed';
+    gradient: boolean; begin?: number; end?: number; device?: string;
   }): Promise<KernelLossResult>;
   openEncoder(spec: EncoderSpec & { precision: Precision; device: string }): Promise<NativeEncoder>;
   openTrainer(spec: TrainerSpec): Promise<NativeTrainer>;

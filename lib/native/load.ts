@@ -13,6 +13,8 @@ export interface BuildRecord {
   version: string;
   platform: string;
   libtorch: { prefix: string; version: string; cuda: boolean; how: string };
+  /** Version of the CUDA that it was built with, null for the CPU flavour. */
+  cuda: string | null;
 }
 
 /** The folder that holds package.json, from wherever the compiled file lies. */

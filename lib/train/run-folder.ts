@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +17,8 @@ interface Owner {
   pid: number;
   host: string;
   started: string;
+  /** When the process began, in the system's ticks since it booted; null where /proc does not tell. */
+  began: number | null;
 }
 
 /**
@@ -64,7 +67,7 @@ export class RunFolder {
   }
 
   private async lock(): Promise<void> {
-    const me: Owner = { pid: process.pid, host: hostname(), started: new Date().toISOString() };
+    const me: Owner = { pid: process.pid, host: hostname(), started: new Date().toISOString(), began: beginning(process.pid) };
     // A second try, after a dead owner's lock is removed.
     for (let attempt = 0; attempt < 2; attempt++) {
       try {
@@ -76,7 +79,7 @@ export class RunFolder {
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
       }
       const owner = await this.owner();
-      if (owner && (owner.host !== me.host || isAlive(owner.pid))) {
+      if (owner && (owner.host !== me.host || isAlive(owner))) {
         throw new KueaError('out_in_use', `the folder ${this.path} is in use by process ${owner.pid} on ${owner.host} since ${owner.started}: wait for it, or choose another --out${owner.host === me.host ? '' : ` (if that machine is gone, remove ${this.file('lock')})`}`);
       }
       await rm(this.file('lock'), { force: true });
@@ -114,7 +117,20 @@ export class RunFolder {
   }
 }
 
-function isAlive(pid: number): boolean {
+/** When a process began; null when it has ended, also where nobody has reaped it, or there is no /proc. */
+function beginning(pid: number): number | null {
+  try {
+    // The name, in brackets, may hold anything: the state comes after it, and the beginning is the 20th word from there.
+    const words = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
+    return words[0] === 'Z' || words[0] === 'X' ? null : Number(words[19]);
+  } catch {
+    return null;
+  }
+}
+
+/** Whether the owner still runs. A container that is started again gives the same number to another process. */
+function isAlive({ pid, began }: Owner): boolean {
+  if (typeof began === 'number') return beginning(pid) === began;
   try {
     process.kill(pid, 0);
     return true;

@@ -97,7 +97,12 @@ at::ScalarType precision(const Napi::Object& o) {
   return choice<at::ScalarType>(o, "precision", {{"fp32", at::kFloat}, {"bf16", at::kBFloat16}});
 }
 
-at::Device device(const Napi::Object& o) { return at::Device(string(o, "device")); }
+at::Device device(const Napi::Object& o) {
+  at::Device device(string(o, "device"));
+  // Streams and events want a number.
+  if (device.is_cuda() && !device.has_index()) device.set_index(0);
+  return device;
+}
 
 Napi::Value parameter_list(Napi::Env env, const std::vector<Parameter>& parameters) {
   auto list = Napi::Array::New(env, parameters.size());

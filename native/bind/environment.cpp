@@ -73,6 +73,9 @@ Napi::Value Environment::to_error(Napi::Env env, std::exception_ptr error) {
     message = e.what();
   } catch (const Napi::Error& e) {
     return e.Value();
+  } catch (const c10::OutOfMemoryError&) {
+    code = "out_of_memory";
+    message = "the GPU ran out of memory: use a smaller batch size, --micro-batch or activation checkpointing";
   } catch (const c10::Error& e) {
     code = "libtorch";
     // what() carries pages of C++ backtrace.

@@ -1,5 +1,6 @@
 #include <chrono>
 #include <cstring>
+#include <map>
 #include <memory>
 
 #include <ATen/core/grad_mode.h>
@@ -22,6 +23,12 @@ struct Result {
 
 using Backend = at::Tensor (*)(const at::Tensor&, const at::Tensor&, const KernelParams&, const std::optional<Gathered>&);
 
+const std::map<std::string, Backend> backends{{"fused", kernel_alignment},
+                                              {"plain", kernel_alignment_plain},
+                                              {"chunked", kernel_alignment_chunked},
+                                              {"twin", kernel_alignment_twin},
+                                              {"twin_reversed", kernel_alignment_twin_reversed}};
+
 /** `range`: [begin, end) of the rows of x that are one rank's; all of them make the whole term. */
 Result evaluate(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, Backend backend, bool gradient, std::optional<std::pair<int64_t, int64_t>> range) {
   const auto start = std::chrono::steady_clock::now();
@@ -32,7 +39,7 @@ Result evaluate(const at::Tensor& x, const at::Tensor& y, const KernelParams& pa
   if (!gradient) return {loss.item<double>(), 0, 0, 0, seconds(), {}};
   torch::autograd::backward({loss}, {});
   const auto grad = [](const at::Tensor& t) { return t.grad().defined() ? t.grad().item<double>() : 0; };
-  return {loss.item<double>(), grad(params.gamma), grad(params.c), grad(params.sigma), seconds(), leaf.grad()};
+  return {loss.item<double>(), grad(params.gamma), grad(params.c), grad(params.sigma), seconds(), leaf.grad().to(at::kCPU)};
 }
 
 Napi::Value kernel_loss(const Napi::CallbackInfo& call) {
@@ -54,8 +61,8 @@ Napi::Value kernel_loss(const Napi::CallbackInfo& call) {
     range = {args::integer(o, "begin"), args::integer(o, "end")};
     if (range->first < 0 || range->second > n || range->first >= range->second) throw Napi::RangeError::New(env, "expected 0 <= begin < end <= n");
   }
-  const auto name = args::string(o, "backend");
-  const Backend backend = name == "plain" ? kernel_alignment_plain : name == "chunked" ? kernel_alignment_chunked : kernel_alignment_tiled;
+  const auto backend = backends.at(args::string(o, "backend"));
+  const auto device = o.Get("device").IsString() ? args::device(o) : at::Device(at::kCPU);
   // The arrays stay where they are: referenced until the promise settles, and not to be written meanwhile.
   auto held = std::make_shared<std::pair<Napi::Reference<Napi::Float32Array>, Napi::Reference<Napi::Float32Array>>>(Napi::Persistent(x), Napi::Persistent(y));
   auto* px = x.Data();
@@ -63,9 +70,10 @@ Napi::Value kernel_loss(const Napi::CallbackInfo& call) {
   return Environment::of(env).on_device(
       env,
       [=] {
-        const auto scalar = [&](double v) { return at::full({}, v, at::kFloat).requires_grad_(gradient); };
+        const auto scalar = [&](double v) { return at::full({}, v, at::TensorOptions().dtype(at::kFloat).device(device)).requires_grad_(gradient); };
+        const auto matrix = [&](float* data, int64_t columns) { return at::from_blob(data, {n, columns}, at::kFloat).to(device); };
         const KernelParams params{kind, scalar(gamma), scalar(c), scalar(sigma), sigma_teacher};
-        return evaluate(at::from_blob(px, {n, d}, at::kFloat), at::from_blob(py, {n, dt}, at::kFloat), params, backend, gradient, range);
+        return evaluate(matrix(px, d), matrix(py, dt), params, backend, gradient, range);
       },
       [held](Napi::Env e, const Result& r) -> Napi::Value {
         held->first.Reset();

@@ -99,6 +99,7 @@ Napi::Value restore(const TrainerHandle& handle, const Napi::CallbackInfo& call)
 Napi::Value write(const TrainerHandle& handle, const Napi::CallbackInfo& call) {
   return Environment::of(call.Env())
       .on_device(call.Env(), [handle, path = call[0].ToString().Utf8Value(), header = bytes(call[1]), steps = write_steps(call[2])] {
+        handle->get().check();
         std::map<std::string, std::map<std::string, at::Tensor>> tensors;
         for (const auto& [name, state] : states) {
           for (const auto& parameter : handle->get().tensors(state)) tensors[name][parameter.name] = parameter.value;

@@ -9,6 +9,9 @@
 
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#ifdef KUEA_CUDA
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+#endif
 
 #include "runtime/error.h"
 
@@ -48,6 +51,16 @@ c10::intrusive_ptr<c10d::Backend> make_gloo(const c10::intrusive_ptr<c10d::Store
   return c10::make_intrusive<Gloo>(store, spec.rank, spec.size, options);
 }
 
+#ifdef KUEA_CUDA
+c10::intrusive_ptr<c10d::Backend> make_nccl(const c10::intrusive_ptr<c10d::Store>& store, const ProcessGroupSpec& spec) {
+  using Nccl = c10d::ProcessGroupNCCL;
+  const auto options = Nccl::Options::create();
+  options->timeout = spec.timeout;
+  // Gloo and NCCL count their messages by themselves.
+  return c10::make_intrusive<Nccl>(c10::make_intrusive<c10d::PrefixStore>("nccl", store), spec.rank, spec.size, options);
+}
+#endif
+
 }  // namespace
 
 c10::intrusive_ptr<c10d::ProcessGroup> make_process_group(const c10::intrusive_ptr<c10d::Store>& store, const ProcessGroupSpec& spec) {
@@ -55,7 +68,11 @@ c10::intrusive_ptr<c10d::ProcessGroup> make_process_group(const c10::intrusive_p
   auto group = c10::make_intrusive<c10d::ProcessGroup>(store, spec.rank, spec.size);
   group->setBackend(at::kCPU, Type::GLOO, make_gloo(store, spec));
   group->setDefaultBackend(Type::GLOO);
+#ifdef KUEA_CUDA
+  if (spec.nccl) group->setBackend(at::kCUDA, Type::NCCL, make_nccl(store, spec));
+#else
   if (spec.nccl) throw Error("no_nccl", "this build has no NCCL: use the gloo backend, or build for CUDA with npm run build:native -- --cuda");
+#endif
   return group;
 }
 

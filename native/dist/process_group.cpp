@@ -57,9 +57,7 @@ std::shared_ptr<ProcessGroup> ProcessGroup::current() {
 
 ProcessGroup::ProcessGroup(const ProcessGroupSpec& spec) : spec_(spec), store_(connect(spec, spec.rank == 0, spec.join)) {
   Heartbeat::announce(*store_, spec_.rank);
-  std::swap(spec_.timeout, spec_.join);
-  gather("join", "");
-  std::swap(spec_.timeout, spec_.join);
+  gather("join", "", spec_.join);
   guard("connecting", [&] { group_ = make_process_group(store_, spec_); });
   heartbeat_.emplace(connect(spec_, false, spec_.watchdog), spec_.rank, spec_.size, spec_.watchdog, [signals = signals_](int rank) { signals->lost = rank; });
 }
@@ -81,7 +79,7 @@ ProcessGroup::~ProcessGroup() {
   }
 }
 
-std::vector<std::string> ProcessGroup::gather(const std::string& name, const std::string& value) {
+std::vector<std::string> ProcessGroup::gather(const std::string& name, const std::string& value, std::chrono::milliseconds timeout) {
   const auto round = "kuea/" + name + "/" + std::to_string(gathered_[name]++) + "/";
   const auto key = [&](int rank) { return round + std::to_string(rank); };
   std::vector<std::string> values;
@@ -90,7 +88,7 @@ std::vector<std::string> ProcessGroup::gather(const std::string& name, const std
     std::vector<std::string> keys;
     for (int rank = 0; rank < spec_.size; ++rank) keys.push_back(key(rank));
     try {
-      store_->wait(keys, spec_.timeout);
+      store_->wait(keys, timeout);
     } catch (const c10::Error&) {
       std::string missing;
       for (int rank = 0; rank < spec_.size; ++rank) {
@@ -98,7 +96,7 @@ std::vector<std::string> ProcessGroup::gather(const std::string& name, const std
       }
       if (missing.empty()) throw;
       failed_ = true;
-      throw Error("rank_failed", "rank " + missing + " did not come to \"" + name + "\" within " + std::to_string(spec_.timeout.count() / 1000) + " s (of " +
+      throw Error("rank_failed", "rank " + missing + " did not come to \"" + name + "\" within " + std::to_string(timeout.count() / 1000) + " s (of " +
                                      std::to_string(spec_.size) + " ranks)");
     }
     for (const auto& bytes : store_->multiGet(keys)) values.emplace_back(bytes.begin(), bytes.end());
@@ -129,11 +127,9 @@ void ProcessGroup::guard(const char* what, const std::function<void()>& work) {
 
 double ProcessGroup::take_seconds() { return std::exchange(seconds_, 0); }
 
-c10::intrusive_ptr<c10d::Backend> ProcessGroup::backend(const at::Tensor& tensor) const { return group_->getBackend(tensor.device().type()); }
-
 void ProcessGroup::exchange(const char* what, const at::Tensor& on, const std::function<c10::intrusive_ptr<c10d::Work>(c10d::Backend&)>& start) {
   const auto since = std::chrono::steady_clock::now();
-  guard(what, [&] { start(*backend(on))->wait(); });
+  guard(what, [&] { start(*group_->getBackend(on.device().type()))->wait(); });
   seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count();
 }
 

@@ -60,7 +60,7 @@ class ProcessGroup {
   const c10::intrusive_ptr<c10d::ProcessGroup>& c10d() const { return group_; }
 
   /** A text of every rank, over the store. */
-  std::vector<std::string> gather(const std::string& name, const std::string& value);
+  std::vector<std::string> gather(const std::string& name, const std::string& value) { return gather(name, value, spec_.timeout); }
   /** A number of every rank; also tells the others that this one wants to stop. */
   std::vector<int64_t> gather_counts(int64_t count);
   /** [counts[rank], ...] of this rank becomes [sum of counts, ...], in the order of ranks. No autograd. */
@@ -81,7 +81,7 @@ class ProcessGroup {
 
  private:
   explicit ProcessGroup(const ProcessGroupSpec& spec);
-  c10::intrusive_ptr<c10d::Backend> backend(const at::Tensor& tensor) const;
+  std::vector<std::string> gather(const std::string& name, const std::string& value, std::chrono::milliseconds timeout);
   void exchange(const char* what, const at::Tensor& on, const std::function<c10::intrusive_ptr<c10d::Work>(c10d::Backend&)>& start);
 
   ProcessGroupSpec spec_;

@@ -19,7 +19,7 @@ Encoder::Encoder(const EncoderSpec& spec, at::ScalarType compute, at::Device dev
 
 at::Tensor Encoder::embed(const at::Tensor& pixels, int64_t size, bool checkpointing) const {
   model_->check_size(size);
-  auto x = pixels.to(mean_.device(), at::kFloat).div_(255);
+  auto x = pixels.to(mean_.device()).to(at::kFloat).div_(255);
   if (x.size(2) != size) x = at::_upsample_bicubic2d_aa(x, {size, size}, false);
   return model_->embed(x.sub_(mean_).div_(std_), checkpointing);
 }

@@ -111,7 +111,7 @@ at::Tensor kernel_alignment_chunked(const at::Tensor& x, const at::Tensor& y, co
 }
 
 at::Tensor kernel_alignment(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, const std::optional<Gathered>& all) {
-  return fused(x, y, p, all, x.is_cpu() ? sweep_tiled : sweep_chunked);
+  return x.is_cuda() ? kernel_alignment_cuda(x, y, p, all) : kernel_alignment_tiled(x, y, p, all);
 }
 
 }  // namespace kuea

@@ -30,13 +30,18 @@ struct Gathered {
  *
  * `plain` is the textbook: whole matrices, autograd for the gradients, the oracle of the other two. `tiled` (CPU) computes value and gradients in one
  * sweep of tiles in O(n d + tile^2) memory, the same bits for every number of threads. `chunked` does the same with libtorch's operators over
- * blocks of rows, on any device.
+ * blocks of rows, on any device. `cuda` is one sweep on the GPU that never waits for it, so that instead of throwing `bad_kernel` its loss is not a number;
+ * `twin` runs the GPU's blocks on the CPU, thread after thread, and `twin_reversed` the last thread first (kernels/kernel_alignment_grid.h).
  */
 at::Tensor kernel_alignment_plain(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, const std::optional<Gathered>& all);
 at::Tensor kernel_alignment_tiled(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, const std::optional<Gathered>& all);
 at::Tensor kernel_alignment_chunked(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, const std::optional<Gathered>& all);
 
-/** Tiled on the CPU, chunked elsewhere. */
+at::Tensor kernel_alignment_cuda(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, const std::optional<Gathered>& all);
+at::Tensor kernel_alignment_twin(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, const std::optional<Gathered>& all);
+at::Tensor kernel_alignment_twin_reversed(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, const std::optional<Gathered>& all);
+
+/** Tiled on the CPU, cuda on a GPU. */
 at::Tensor kernel_alignment(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, const std::optional<Gathered>& all);
 
 }  // namespace kuea

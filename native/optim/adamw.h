@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,8 +24,8 @@ class AdamW {
   /** Parameters that share a decay; moments start at 0. */
   void add_group(const std::vector<Parameter>& parameters, double weight_decay);
 
-  /** One update from the parameters' .grad; one without a gradient stays as it is. */
-  void step(double lr);
+  /** One update from the parameters' .grad; one without a gradient stays as it is. Where `found_inf` (fp32 [1]) is 1 nothing is changed but the count. */
+  void step(double lr, const std::optional<at::Tensor>& found_inf);
 
   /** Updates made so far (the bias correction's exponent). */
   int64_t steps() const { return steps_; }
@@ -37,7 +38,7 @@ class AdamW {
  private:
   struct State {
     std::string name;
-    at::Tensor parameter, exp_avg, exp_avg_sq, step;
+    at::Tensor parameter, exp_avg, exp_avg_sq;
   };
   struct Group {
     double weight_decay;
@@ -47,6 +48,8 @@ class AdamW {
   Options options_;
   std::vector<Group> groups_;
   int64_t steps_ = 0;
+  // The same number where the fused kernel reads it, fp32 [], shared by all parameters.
+  at::Tensor step_;
 };
 
 }  // namespace kuea

@@ -4,31 +4,40 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <memory>
 #include <new>
 #include <vector>
 
+#include <c10/core/Allocator.h>
+
 namespace kuea {
 
-/** Batches of pixels, filled by JavaScript and read by the device thread: `slots` blocks of `bytes`, aligned to a cache line, zeroed. */
+/**
+ * Batches of pixels, filled by JavaScript and read by the device thread: `slots` blocks of `bytes`, aligned to a cache line, zeroed. `pinned` allocates
+ * memory that a GPU copies from by itself; null for the CPU.
+ */
 class BatchRing {
  public:
-  BatchRing(size_t slots, size_t bytes) : bytes_(bytes) {
+  BatchRing(size_t slots, size_t bytes, c10::Allocator* pinned) : bytes_(bytes) {
     const size_t padded = (bytes + 63) / 64 * 64;
     for (size_t i = 0; i < slots; ++i) {
-      slots_.emplace_back(static_cast<uint8_t*>(std::aligned_alloc(64, padded)), &std::free);
-      if (slots_.back() == nullptr) throw std::bad_alloc();
-      std::fill_n(slots_.back().get(), padded, uint8_t{0});
+      slots_.push_back(pinned != nullptr ? pinned->allocate(padded) : pageable(padded));
+      std::fill_n(slot(i), padded, uint8_t{0});
     }
   }
 
   size_t count() const { return slots_.size(); }
   size_t bytes() const { return bytes_; }
-  uint8_t* slot(size_t i) const { return slots_.at(i).get(); }
+  uint8_t* slot(size_t i) const { return static_cast<uint8_t*>(slots_.at(i).get()); }
 
  private:
+  static c10::DataPtr pageable(size_t bytes) {
+    void* data = std::aligned_alloc(64, bytes);
+    if (data == nullptr) throw std::bad_alloc();
+    return {data, data, &std::free, c10::Device(c10::DeviceType::CPU)};
+  }
+
   size_t bytes_;
-  std::vector<std::unique_ptr<uint8_t, decltype(&std::free)>> slots_;
+  std::vector<c10::DataPtr> slots_;
 };
 
 }  // namespace kuea

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <numeric>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/CachingHostAllocator.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cosine_similarity.h>
@@ -14,6 +14,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros_like.h>
+#include <c10/util/ScopeExit.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -42,7 +43,10 @@ AlignTrainer::AlignTrainer(const TrainerSpec& spec)
       student_(spec.student, spec.compute, spec.device),
       kernel_(make_kernel(spec)),
       optimizer_(spec.optimizer),
-      ring_(std::make_shared<BatchRing>(spec.slots, spec.batch_size * 3 * spec.image_size * spec.image_size)) {
+      ring_(std::make_shared<BatchRing>(spec.slots, spec.batch_size * 3 * spec.image_size * spec.image_size,
+                                        spec.device.is_cpu() ? nullptr : at::getHostAllocator(spec.device.type()))),
+      uploads_(spec.device),
+      guard_(spec.device) {
   student_.model().check_size(spec.image_size);
   if (spec.teacher) {
     original_.emplace(spec.student, spec.compute, spec.device);
@@ -63,7 +67,7 @@ std::vector<Parameter> AlignTrainer::tensors(State state) const {
   return list;
 }
 
-void AlignTrainer::open_cache(const CacheSpec& spec) { cache_.emplace(spec, student_.model().dim(), spec_.teacher_dim); }
+void AlignTrainer::open_cache(const CacheSpec& spec) { cache_.emplace(spec, student_.model().dim(), spec_.teacher_dim, !spec_.device.is_cpu()); }
 
 void AlignTrainer::check_batch(size_t slot, int64_t count, std::span<const uint32_t> rows) const {
   if (slot >= ring_->count() || count < (spec_.group ? 0 : 1) || count > spec_.batch_size) {
@@ -75,8 +79,8 @@ void AlignTrainer::check_batch(size_t slot, int64_t count, std::span<const uint3
   cache_->check(rows);
 }
 
-at::Tensor AlignTrainer::pixels(size_t slot, int64_t count) const {
-  return at::from_blob(ring_->slot(slot), {count, 3, spec_.image_size, spec_.image_size}, at::kByte).to(spec_.device);
+at::Tensor AlignTrainer::pixels(size_t slot, int64_t count) {
+  return uploads_.upload(at::from_blob(ring_->slot(slot), {count, 3, spec_.image_size, spec_.image_size}, at::kByte));
 }
 
 at::Tensor AlignTrainer::by_micro_batch(const Encoder& encoder, const at::Tensor& pixels, int64_t size) const {
@@ -97,8 +101,10 @@ AlignTrainer::Frozen AlignTrainer::frozen(const at::Tensor& pixels, std::span<co
     return {none(student_.model().dim()), none(spec_.teacher_dim)};
   }
   if (!cache_) return compute_frozen(pixels);
-  if (cache_->has(rows)) return {cache_->original(rows).to(spec_.device), cache_->teacher(rows).to(spec_.device)};
+  const auto upload = [&](const at::Tensor& t) { return t.to(spec_.device, t.scalar_type(), /*non_blocking=*/true); };
+  if (cache_->has(rows)) return {upload(cache_->original(rows)), upload(cache_->teacher(rows))};
   auto computed = compute_frozen(pixels);
+  // Synchronises a GPU, until every row has been computed once.
   cache_->store(rows, computed.original, computed.teacher);
   return computed;
 }
@@ -107,6 +113,7 @@ int64_t AlignTrainer::embed(size_t slot, int64_t count, std::span<const uint32_t
   check_batch(slot, count, rows);
   if (!cache_) throw Error("no_cache", "embed needs an open cache");
   if (cache_->has(rows)) return 0;
+  const auto copied = c10::make_scope_exit([this] { uploads_.wait(); });
   frozen(pixels(slot, count), rows);
   return count;
 }
@@ -119,6 +126,8 @@ std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::s
   const auto total = std::accumulate(counts.begin(), counts.end(), int64_t{0});
   if (total == 0) throw Error("empty_batch", "none of the batch's images could be decoded, on any rank");
 
+  // The slot is free again when the step ends, however it ends.
+  const auto copied = c10::make_scope_exit([this] { uploads_.wait(); });
   // A rank whose images were all undecodable embeds what is in the slot with a gradient of 0: the others wait for its gradients.
   const auto images = pixels(slot, std::max<int64_t>(count, 1));
   const auto target = frozen(images.narrow(0, 0, count), rows);
@@ -144,9 +153,15 @@ std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::s
   const auto loss = spec_.w * kernel_loss + anchor_loss;
   torch::autograd::backward({loss}, {});
   const auto terms = sum_terms({loss, kernel_loss, anchor_loss, log ? mean(at::cosine_similarity(features.detach(), target.original, 1)) : at::zeros_like(loss)});
-  if (!std::isfinite(terms.loss)) {
-    clear_gradients();
-    throw Error("non_finite", "the loss is " + std::to_string(terms.loss) + " (kernel " + std::to_string(terms.kernel_loss) + ", anchor " + std::to_string(terms.anchor_loss) + ")");
+  const bool deferred = !spec_.device.is_cpu();
+  guard_.watch(terms, optimizer_.steps() + 1);
+  if (log || !deferred) {
+    try {
+      guard_.check(optimizer_.steps() + 1);
+    } catch (const Error&) {
+      clear_gradients();
+      throw;
+    }
   }
 
   const auto gradient = (count > 0 ? features.grad() : at::zeros_like(embedded)).split(spec_.micro_batch);
@@ -162,10 +177,12 @@ std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::s
   }
   std::optional<StepMetrics> metrics;
   if (log) {
-    const auto scalar = [](const at::Tensor& t) { return t.item<double>(); };
-    metrics = {terms.loss, terms.kernel_loss, terms.anchor_loss, terms.cosine, scalar(kernel_.gamma), scalar(kernel_.c), scalar(kernel_.sigma), 0, 0, reduce_seconds};
+    const auto kernel = at::stack({kernel_.gamma, kernel_.c, kernel_.sigma}).detach().to(at::kDouble);
+    const auto host = at::cat({terms.narrow(0, 0, 4), kernel}).to(at::kCPU);
+    const auto* value = host.const_data_ptr<double>();
+    metrics = {value[0], value[1], value[2], value[3], value[4], value[5], value[6], 0, 0, reduce_seconds};
   }
-  optimizer_.step(lr);
+  optimizer_.step(lr, deferred ? std::optional<at::Tensor>(guard_.found_inf()) : std::nullopt);
   clear_gradients();
   const auto exchange_seconds = group ? group->take_seconds() : 0;
   if (metrics) {
@@ -175,8 +192,10 @@ std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::s
   return metrics;
 }
 
-/** Adds up {loss, kernel, anchor, cosine} and the gradients of the kernel's parameters over the ranks. */
-AlignTrainer::Terms AlignTrainer::sum_terms(const std::vector<at::Tensor>& terms) {
+void AlignTrainer::check() { guard_.check(optimizer_.steps()); }
+
+/** Adds up {loss, kernel, anchor, cosine} and the gradients of the kernel's parameters over the ranks; fp64, the first four are the losses. */
+at::Tensor AlignTrainer::sum_terms(const std::vector<at::Tensor>& terms) {
   at::NoGradGuard no_grad;
   std::vector<at::Tensor> scalars = terms, gradients;
   for (const auto& parameter : kernel_parameters(kernel_)) {
@@ -188,10 +207,7 @@ AlignTrainer::Terms AlignTrainer::sum_terms(const std::vector<at::Tensor>& terms
     spec_.group->all_reduce(sums);
     for (size_t i = 0; i < gradients.size(); ++i) gradients[i].copy_(sums[static_cast<int64_t>(terms.size() + i)]);
   }
-  // Synchronises a GPU.
-  const auto host = sums.to(at::kCPU);
-  const auto* value = host.const_data_ptr<double>();
-  return {value[0], value[1], value[2], value[3]};
+  return sums;
 }
 
 void AlignTrainer::clear_gradients() {

@@ -13,7 +13,9 @@
 #include "ops/kernel_alignment.h"
 #include "optim/adamw.h"
 #include "runtime/batch_ring.h"
+#include "runtime/upload_stream.h"
 #include "train/embedding_cache.h"
+#include "train/finite_guard.h"
 #include "weights/load.h"
 
 namespace kuea {
@@ -69,8 +71,15 @@ class AlignTrainer {
 
   void open_cache(const CacheSpec& spec);
 
-  /** One update from the first `count` images of a slot. Throws Error `non_finite` before anything is changed, or `empty_batch` where no rank has an image. */
+  /**
+   * One update from the first `count` images of a slot. Throws Error `non_finite` before anything is changed, or `empty_batch` where no rank has an image. On a
+   * GPU a step that does not log waits for nothing but the copy of its pixels: a loss that is not finite is reported by the next one that does, which
+   * names it, and no update since has changed anything.
+   */
   std::optional<StepMetrics> step(size_t slot, int64_t count, std::span<const uint32_t> rows, double lr, bool log);
+
+  /** Throws what a step on a GPU has left unsaid: Error `non_finite`. Before a checkpoint, say. */
+  void check();
 
   /** Frozen embeddings of the slot's images into the cache; how many were computed. */
   int64_t embed(size_t slot, int64_t count, std::span<const uint32_t> rows);
@@ -82,17 +91,13 @@ class AlignTrainer {
   struct Frozen {
     at::Tensor original, teacher;
   };
-  /** The losses of the whole batch. */
-  struct Terms {
-    double loss, kernel_loss, anchor_loss, cosine;
-  };
 
-  at::Tensor pixels(size_t slot, int64_t count) const;
+  at::Tensor pixels(size_t slot, int64_t count);
   at::Tensor by_micro_batch(const Encoder& encoder, const at::Tensor& pixels, int64_t size) const;
   Frozen compute_frozen(const at::Tensor& pixels) const;
   Frozen frozen(const at::Tensor& pixels, std::span<const uint32_t> rows);
   void check_batch(size_t slot, int64_t count, std::span<const uint32_t> rows) const;
-  Terms sum_terms(const std::vector<at::Tensor>& terms);
+  at::Tensor sum_terms(const std::vector<at::Tensor>& terms);
   void clear_gradients();
 
   TrainerSpec spec_;
@@ -103,6 +108,8 @@ class AlignTrainer {
   std::shared_ptr<BatchRing> ring_;
   std::optional<EmbeddingCache> cache_;
   std::optional<GradientReducer> reducer_;
+  UploadStream uploads_;
+  FiniteGuard guard_;
 };
 
 }  // namespace kuea

@@ -10,8 +10,8 @@
 
 namespace kuea {
 
-EmbeddingCache::EmbeddingCache(const CacheSpec& spec, int64_t original_dim, int64_t teacher_dim)
-    : spec_(spec), original_dim_(original_dim), teacher_dim_(teacher_dim), file_(spec.file, MappedFile::Mode::read_write) {
+EmbeddingCache::EmbeddingCache(const CacheSpec& spec, int64_t original_dim, int64_t teacher_dim, bool pinned)
+    : spec_(spec), original_dim_(original_dim), teacher_dim_(teacher_dim), pinned_(pinned), file_(spec.file, MappedFile::Mode::read_write) {
   const auto fits = [&](int64_t offset, int64_t row_bytes) { return offset >= 0 && offset + spec.rows * row_bytes <= static_cast<int64_t>(file_.size()); };
   if (!fits(spec.original, original_dim * 4) || !fits(spec.teacher, teacher_dim * 4) || !fits(spec.present, 1)) {
     throw Error("bad_cache", "the cache " + spec.file + " is shorter than its header says: delete it, it will be made again");
@@ -30,7 +30,7 @@ bool EmbeddingCache::has(std::span<const uint32_t> rows) const {
 }
 
 at::Tensor EmbeddingCache::gather(std::span<const uint32_t> rows, int64_t offset, int64_t dim) const {
-  auto out = at::empty({static_cast<int64_t>(rows.size()), dim}, at::kFloat);
+  auto out = at::empty({static_cast<int64_t>(rows.size()), dim}, at::TensorOptions().dtype(at::kFloat).pinned_memory(pinned_));
   auto* target = out.mutable_data_ptr<float>();
   for (const auto row : rows) {
     std::memcpy(target, file_.data() + offset + static_cast<int64_t>(row) * dim * 4, static_cast<size_t>(dim) * 4);

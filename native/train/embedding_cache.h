@@ -23,8 +23,8 @@ struct CacheSpec {
  */
 class EmbeddingCache {
  public:
-  /** Throws Error `bad_cache` when the file is too short for its layout. */
-  EmbeddingCache(const CacheSpec& spec, int64_t original_dim, int64_t teacher_dim);
+  /** `pinned`: embeddings are read into memory that a GPU copies from by itself. Throws Error `bad_cache` when the file is too short for its layout. */
+  EmbeddingCache(const CacheSpec& spec, int64_t original_dim, int64_t teacher_dim, bool pinned);
 
   bool has(std::span<const uint32_t> rows) const;
   /** fp32 [rows.size(), d] copies; every row must be present. */
@@ -41,6 +41,7 @@ class EmbeddingCache {
 
   CacheSpec spec_;
   int64_t original_dim_, teacher_dim_;
+  bool pinned_;
   MappedFile file_;
 };
 

@@ -1,8 +1,9 @@
 /**
- * npm run -s bench:loss -- --n 8192 --d 768 --dt 1024 [--input FILE] [--backend fused|plain|chunked] [--threads N]
+ * npm run -s bench:loss -- --n 8192 --d 768 --dt 1024 [--input FILE] [--backend fused|plain|chunked] [--threads N] [--ranks R]
  *
  * Value and gradients of the kernel term. Prints one JSON line {n, seconds, extra_mb, loss, grad_norm, dgamma, dc}: seconds is the median of three,
- * extra_mb what the peak of resident memory rose by over the inputs. --input takes x [n, d] and y [n, dt] from a .safetensors file.
+ * extra_mb what the peak of resident memory rose by over the inputs. --input takes x [n, d] and y [n, dt] from a .safetensors file. With --ranks it is the part
+ * of the first of R ranks that is computed: loss, gradients and their norm are then those of its rows.
  */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -18,6 +19,7 @@ const { values } = parseArgs({
     input: { type: 'string' },
     backend: { type: 'string', default: 'fused' },
     threads: { type: 'string' },
+    ranks: { type: 'string', default: '1' },
   },
 });
 
@@ -65,7 +67,7 @@ if (values.input) {
 const addon = loadAddon();
 if (values.threads) await addon.setThreads(Number(values.threads));
 const kernel = { kind: 'polynomial', gamma: 0.0032, c: 0.191623, sigma: 1, sigmaTeacher: 1 };
-const run = (count) => addon.kernelLoss({ x: x.subarray(0, count * d), y: y.subarray(0, count * dt), n: count, d, dt, kernel, backend: values.backend, gradient: true });
+const run = (count) => addon.kernelLoss({ x: x.subarray(0, count * d), y: y.subarray(0, count * dt), n: count, d, dt, kernel, backend: values.backend, gradient: true, begin: 0, end: Math.ceil(count / Number(values.ranks)) });
 // Threads, code and BLAS buffers come into memory once.
 await run(Math.min(n, 64));
 const base = peakMb();

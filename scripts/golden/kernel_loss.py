@@ -67,5 +67,6 @@ cases = [
     case("gaussian, one image", "gaussian", 1, 16, 24),
     case("cosine", "cosine", 37, 16, 24),
     case("cosine, more than a tile", "cosine", 301, 8, 12),
+    case("wide embeddings", "polynomial", 67, 133, 70),
 ]
 (out / "cases.json").write_text(json.dumps(dict(torch=torch.__version__, cases=cases), indent=0))

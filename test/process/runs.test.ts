@@ -1,4 +1,4 @@
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,11 +6,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 
 import { writeScenes } from '../../lib/data/scenes.js';
-import { packageRoot } from '../../lib/native/load.js';
-
-const root = packageRoot();
-const program = join(root, 'dist/lib/cli/kuea-align.cjs');
-const models = ['--student', join(root, 'configs/demo/clip'), '--teacher', join(root, 'configs/demo/dinov2')];
+import { endAll, models, program, readTrace, root, said, start, type Started } from './support.js';
 
 describe('kuea-align as a process', () => {
   let work: string;
@@ -18,6 +14,7 @@ describe('kuea-align as a process', () => {
     work = mkdtempSync(join(tmpdir(), 'kuea-process-'));
     await writeScenes(join(work, 'photos'), 40, 3, 64);
   });
+  afterEach(endAll);
   after(() => rmSync(work, { recursive: true, force: true }));
 
   const path = (...names: string[]) => join(work, ...names);
@@ -25,28 +22,14 @@ describe('kuea-align as a process', () => {
   const recipe = (out: string) => [...models, '--data', path('photos'), '--out', path(out), '--batch-size', '8', '--epochs', '4', '--save-every', '3', '--log-every', '1', '--lr', '1e-4', '--w', '100'];
   const run = (...args: string[]) => spawnSync(process.execPath, [program, ...args], { encoding: 'utf8', timeout: 50_000 });
 
-  /** Starts a run and resolves once its standard output matches. */
-  function startUntil(pattern: RegExp, args: string[]): Promise<ChildProcess> {
-    const child = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
-    return new Promise((resolve, reject) => {
-      let output = '';
-      const read = (chunk: Buffer) => {
-        output += chunk.toString();
-        if (pattern.test(output)) resolve(child);
-      };
-      child.stdout.on('data', read);
-      child.stderr.on('data', read);
-      child.on('exit', () => reject(new Error(`it ended before it said ${pattern}: ${output}`)));
-    });
+  /** Starts a run and resolves once its output matches. */
+  async function startUntil(pattern: RegExp, args: string[]): Promise<Started> {
+    const started = start(args);
+    await said(started, pattern);
+    return started;
   }
-  const ended = (child: ChildProcess) => new Promise<number | NodeJS.Signals | null>((resolve) => child.on('exit', (code, signal) => resolve(code ?? signal)));
 
-  /** What the run computed: everything but times. */
-  const trace = (out: string) =>
-    readFileSync(path(out, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => {
-      const { step, epoch, lr, loss, kernel_loss, anchor_loss, cosine_to_original, gamma, c } = JSON.parse(line) as Record<string, number>;
-      return { step, epoch, lr, loss, kernel_loss, anchor_loss, cosine_to_original, gamma, c };
-    });
+  const trace = (out: string) => readTrace(path(out));
   const weights = (out: string) => readFileSync(path(out, 'export/hf/model.safetensors'));
 
   function same(out: string): void {
@@ -66,9 +49,9 @@ describe('kuea-align as a process', () => {
   for (const moment of ['step 2/20', 'step 7/20', 'step 19/20']) {
     it(`killed after ${moment}, it resumes to the same bits`, async () => {
       const out = `killed-${moment.slice(5, 7).trim().replace('/', '')}`;
-      const child = await startUntil(new RegExp(moment), recipe(out));
+      const { child, ended } = await startUntil(new RegExp(moment), recipe(out));
       child.kill('SIGKILL');
-      expect(await ended(child)).to.equal('SIGKILL');
+      expect(await ended).to.equal('SIGKILL');
       const { status, stderr } = run(...recipe(out), '--resume');
       expect(status, stderr).to.equal(0);
       same(out);
@@ -77,9 +60,9 @@ describe('kuea-align as a process', () => {
 
   for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]] as const) {
     it(`${signal} finishes the step, saves, exits with ${code}, and resumes to the same bits`, async () => {
-      const child = await startUntil(/step 4\/20/, recipe(signal));
+      const { child, ended } = await startUntil(/step 4\/20/, recipe(signal));
       child.kill(signal);
-      expect(await ended(child)).to.equal(code);
+      expect(await ended).to.equal(code);
       const steps = trace(signal).length;
       expect(steps).to.be.within(4, 19);
       expect(readFileSync(path(signal, 'latest'), 'utf8')).to.equal(`checkpoints/step-${String(steps).padStart(6, '0')}\n`);
@@ -97,10 +80,10 @@ describe('kuea-align as a process', () => {
   });
 
   it('two runs in one folder: the second is refused', async () => {
-    const child = await startUntil(/step 1\/20/, recipe('busy'));
+    const { child, ended } = await startUntil(/step 1\/20/, recipe('busy'));
     const { status, stderr } = run(...recipe('busy'), '--resume');
     child.kill('SIGKILL');
-    await ended(child);
+    await ended;
     expect(status).to.equal(1);
     expect(stderr).to.match(new RegExp(`in use by process ${child.pid} .*choose another --out`));
   });
