@@ -4,7 +4,7 @@ import { KueaError } from '../errors.js';
 import { nearest } from './keys.js';
 
 /** The headings of --help. */
-export type Group = 'Models' | 'Data' | 'Objective' | 'Optimisation' | 'Run';
+export type Group = 'Models' | 'Data' | 'Objective' | 'Adapter' | 'Optimisation' | 'Run';
 
 const positive = z.number().positive();
 const natural = z.int().nonnegative();
