@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 
 import { KueaError } from '../errors.js';
-import type { LlamaArch } from '../native/addon.js';
+import type { LlamaArch, LlavaSpec } from '../native/addon.js';
 import type { LlavaLayout } from './keys-llava.js';
 import type { Json } from './model-folder.js';
 
@@ -14,7 +14,12 @@ export interface LlavaConfig {
   visionTower: string | null;
   /** Id that marks an image feature (llava-hf); the original has none. */
   imageToken: number | undefined;
+  /** Absent where a config does not come from here. */
+  feature: LlavaSpec['feature'] | undefined;
 }
+
+/** Says in a config of ours that features go through ln_post, which LLaVA's own keys cannot say. */
+export const featureKey = 'kuea_vision_feature';
 
 /** Keys that must have one of these values, an absent one counting as undefined or null does; all of them change the maths. */
 type Demands = Record<string, readonly unknown[]>;
@@ -37,6 +42,7 @@ const original: Demands = {
   mm_patch_merge_type: ['flat', undefined, null],
   image_aspect_ratio: ['pad', 'square', undefined, null],
   s2: [false, undefined, null],
+  [featureKey]: [undefined, 'hidden', 'ln_post'],
 };
 
 const hf: Demands = {
@@ -96,13 +102,16 @@ export function readLlavaConfig(ref: string, config: Json, layout: LlavaLayout, 
     check(ref, config, { model_type: ['llava'], ...hf });
     check(ref, text, { model_type: ['llama', undefined] });
     check(ref, (config['vision_config'] ?? {}) as Json, { model_type: ['clip_vision_model', undefined] });
-    return { llama: llamaArch(ref, text), aspect: null, visionTower: null, imageToken: positive(ref, config, config['image_token_id'] === undefined ? 'image_token_index' : 'image_token_id', 32000) };
+    return { llama: llamaArch(ref, text), aspect: null, visionTower: null, imageToken: positive(ref, config, config['image_token_id'] === undefined ? 'image_token_index' : 'image_token_id', 32000), feature: undefined };
   }
   check(ref, config, { model_type: ['llava', 'llava_llama', 'llava-l', 'llama'] });
   const llama = llamaArch(ref, config);
   const images = config['model_type'] === 'llama' ? fallback : config;
-  if (!images) return { llama, aspect: 'pad', visionTower: null, imageToken: undefined };
+  if (!images) return { llama, aspect: 'pad', visionTower: null, imageToken: undefined, feature: undefined };
   check(ref, images, original);
   const tower = images['mm_vision_tower'];
-  return { llama, aspect: images['image_aspect_ratio'] === 'pad' ? 'pad' : 'crop', visionTower: typeof tower === 'string' ? tower : null, imageToken: undefined };
+  return {
+    llama, aspect: images['image_aspect_ratio'] === 'pad' ? 'pad' : 'crop', visionTower: typeof tower === 'string' ? tower : null, imageToken: undefined,
+    feature: images[featureKey] as LlavaSpec['feature'] | undefined,
+  };
 }

@@ -22,7 +22,7 @@ export interface OpenLlavaOptions {
   projector?: string | undefined;
   /** PEFT adapter: a folder or a hub id. */
   adapter?: string | undefined;
-  /** Default: what the adapter was trained with, else 'hidden'. */
+  /** Default: what the adapter was trained with, else what a config of ours says, else 'hidden'. */
   feature?: LlavaSpec['feature'] | undefined;
   /** Take an adapter although it was trained on another base. */
   anyBase?: boolean | undefined;
@@ -68,12 +68,12 @@ export async function openLlava(ref: string, options: OpenLlavaOptions = {}): Pr
 
   const settings = readLlavaConfig(ref, config, layout, adapter?.config ?? null);
   const tower = await openTower(ref, folder, config, settings, tensors, layout, adapter, options);
-  const feature = featureOf(options.feature, adapter);
+  const feature = featureOf(options.feature, adapter) ?? settings.feature ?? 'hidden';
   const { llama } = settings;
   const own = withoutTower(tensors, layout, llama.vocabulary);
-  const projector = await openProjector(ref, folder, own, layout, adapter, options.projector, tower.arch.width, llama.width);
   const isProjector = (name: string) => prefixes[layout].projector.some((prefix) => name.startsWith(prefix));
   const language = planLoad(ref, languagePairs(llama, layout), own, (name) => isLlavaExtra(name) || isProjector(name));
+  const projector = await openProjector(ref, folder, own, layout, adapter, options.projector, tower.arch.width, llama.width);
 
   const trainedOn: TrainedOn = {
     language: await sampledFingerprint(language.filter(({ parameter }) => parameter.startsWith('model.layers.')).map(({ parameter, source }) => ({ name: parameter, source }))),
@@ -111,10 +111,10 @@ async function openTower(
   }
 }
 
-function featureOf(asked: LlavaSpec['feature'] | undefined, adapter: Adapter | null): LlavaSpec['feature'] {
+function featureOf(asked: LlavaSpec['feature'] | undefined, adapter: Adapter | null): LlavaSpec['feature'] | undefined {
   const trained = adapter?.trainedOn?.feature;
   if (asked && trained && asked !== trained) throw new KueaError('feature_mismatch', `expected --vision-feature ${trained}, with which the adapter ${adapter.folder} was trained, found ${asked}: leave --vision-feature out`);
-  return asked ?? trained ?? 'hidden';
+  return asked ?? trained;
 }
 
 /** What is left when the tower's tensors are taken off, of the embeddings and the head only the vocabulary's rows: others may follow, to a round number. */
