@@ -1,71 +1,19 @@
-import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { packageRoot } from '../../../lib/native/load.js';
-import type { LoadStep } from '../../../lib/native/addon.js';
 import type { Json } from '../../../lib/weights/model-folder.js';
 import { openLlava, type OpenLlavaOptions } from '../../../lib/weights/open-llava.js';
-
-const goldens = join(packageRoot(), 'test/golden/llava-layouts');
-const golden = (name: string) => join(goldens, name);
-
-interface Manifest {
-  rank: number; alpha: number; vocabulary: number; rows: number;
-  parameters: Record<string, string>; tall: Record<string, string>; lora: Record<string, string>; projector: Record<string, string>;
-}
-const manifest = JSON.parse(readFileSync(golden('manifest.json'), 'utf8')) as Manifest;
-
-/** SHA-256 of each parameter's bytes, by a plan whose tensors are row-major. */
-function hashes(plan: readonly LoadStep[]): Record<string, string> {
-  const parts = new Map<string, LoadStep[]>();
-  for (const step of plan) parts.set(step.parameter, [...(parts.get(step.parameter) ?? []), step]);
-  return Object.fromEntries(Array.from(parts, ([name, steps]) => {
-    const hash = createHash('sha256');
-    for (const { source: { file, offset, dtype, shape, strides } } of steps.sort((a, b) => (a.row ?? 0) - (b.row ?? 0))) {
-      expect(strides).to.equal(undefined);
-      const bytes = shape.reduce((product, side) => product * side, dtype === 'F16' ? 2 : 4);
-      hash.update(readFileSync(file).subarray(offset, offset + bytes));
-    }
-    return [name, hash.digest('hex')];
-  }));
-}
-
-/** What LLaVA computes: not the tower's last block, its projection, and its last norm only when it is asked for. */
-const computed = (feature: 'hidden' | 'ln_post') => (name: string) => name !== 'vision.proj' && !name.startsWith('vision.transformer.resblocks.1.') && (feature === 'ln_post' || !name.startsWith('vision.ln_post.'));
-
-function expected(rows: number, feature: 'hidden' | 'ln_post' = 'hidden'): Record<string, string> {
-  const all = { ...manifest.parameters, ...(rows === manifest.rows ? manifest.tall : {}) };
-  return Object.fromEntries(Object.entries(all).filter(([name]) => computed(feature)(name)));
-}
-
-async function failure(promise: Promise<unknown>): Promise<{ code: string; message: string }> {
-  try {
-    await promise;
-  } catch (error) {
-    expect((error as Error).message, 'one line').to.not.include('\n');
-    return error as { code: string; message: string };
-  }
-  throw new Error('expected a failure, found none');
-}
+import { changed as changedIn, expected, failure, golden, hashes, manifest } from './llava-support.js';
 
 describe('LLaVA on disk', () => {
   let work: string;
   before(() => (work = mkdtempSync(join(tmpdir(), 'kuea-llava-'))));
   after(() => rmSync(work, { recursive: true, force: true }));
 
-  /** A copy of a golden beside copies of the towers, with some of a JSON file changed; undefined takes a key out. */
-  function changed(name: string, change: Json, file = 'config.json'): string {
-    const folder = mkdtempSync(join(work, 'case-'));
-    cpSync(golden('tower-hf'), join(folder, 'tower-hf'), { recursive: true });
-    cpSync(golden(name), join(folder, name), { recursive: true });
-    const path = join(folder, name, file);
-    writeFileSync(path, JSON.stringify({ ...(JSON.parse(readFileSync(path, 'utf8')) as Json), ...change }));
-    return join(folder, name);
-  }
+  const changed = (name: string, change: Json, file?: string) => changedIn(work, name, change, file);
 
   const tower = { visionTower: golden('tower-hf') };
   const layouts: [name: string, options: OpenLlavaOptions, layout: string, rows: number][] = [
@@ -80,7 +28,7 @@ describe('LLaVA on disk', () => {
     ['hf-newest', tower, 'hf-old', manifest.rows],
   ];
   for (const [name, options, layout, rows] of layouts) {
-    it(`${name}${options.visionTower ? ` with the tower of ${options.visionTower.slice(goldens.length + 1)}` : ''}: the same numbers under the same names`, async () => {
+    it(`${name}${options.visionTower ? ` with the tower of ${options.visionTower.slice(golden('').length + 1)}` : ''}: the same numbers under the same names`, async () => {
       const llava = await openLlava(golden(name), options);
       expect(llava.layout).to.equal(layout);
       expect(llava.model.llama).to.deep.equal({ family: 'llama', width: 16, layers: 2, heads: 2, mlpWidth: 24, vocabulary: rows, rmsNormEps: 1e-5, ropeTheta: 10000 });
@@ -147,7 +95,7 @@ describe('LLaVA on disk', () => {
     ['hf-new', { text_config: { num_attention_heads: 2, hidden_size: 16, head_dim: 4 } }, /head_dim 8 .* found 4/],
   ];
   for (const [name, change, message] of refusals) {
-    it(`is refused with ${JSON.stringify(change)}`, async () => {
+    it(`is refused with ${Object.entries(change).map(([key, value]) => `${key} ${JSON.stringify(value)}`).join()}`, async () => {
       const refused = await failure(openLlava(changed(name, change)));
       expect(refused.code).to.equal('unsupported_model');
       expect(refused.message).to.match(message);
