@@ -61,8 +61,8 @@ interface Filled {
  */
 export class MicroBatchLoader implements AsyncIterable<Update> {
   private readonly free = new Channel<number>();
-  /** The micro-batches of each update, and after them null. */
-  private readonly ready = new Channel<Promise<Filled | null> | null>();
+  /** The micro-batches of each update, and its end. */
+  private readonly ready = new Channel<{ filling: Promise<Filled | null> } | 'end'>();
   private readonly filling = new Set<Promise<unknown>>();
   private readonly limiter: Limiter;
   private skipped: SkippedImages | undefined;
@@ -116,9 +116,9 @@ export class MicroBatchLoader implements AsyncIterable<Update> {
     for (;;) {
       const asked = performance.now();
       const next = await this.ready.take();
-      const filled = await next;
+      const filled = next === 'end' ? null : await next.filling;
       update.waitMs += performance.now() - asked;
-      if (next === null) return;
+      if (next === 'end') return;
       if (!filled) continue;
       update.samples += filled.batch.lengths.length;
       update.decodeMs = Math.max(update.decodeMs, filled.decodeMs);
@@ -135,9 +135,9 @@ export class MicroBatchLoader implements AsyncIterable<Update> {
         this.filling.add(batch);
         // Reported when its turn comes; until then a failure must not count as unhandled.
         batch.catch(() => {}).finally(() => this.filling.delete(batch));
-        this.ready.push(batch);
+        this.ready.push({ filling: batch });
       }
-      this.ready.push(null);
+      this.ready.push('end');
     }
   }
 
