@@ -11,8 +11,10 @@ const text = z.string().min(1);
 /** Every option of a LoRA fine-tuning once: type, default, heading and one line of help. The defaults are LLaVA's recipe. */
 export const loraSchema = z.strictObject({
   model: option('Models', 'LLaVA-1.5 to tune, or the Vicuna that it starts from: a folder in its original layout or llava-hf\'s, or a hub id such as llava-hf/llava-1.5-7b-hf', text),
-  visionTower: option('Models', 'CLIP to see with, such as OUT/export/hf of kuea-align (default: the model\'s own)', text.optional()),
-  visionFeature: option('Models', "patch features after the last block but one: hidden, as LLaVA takes them; ln_post, as the paper's code did", z.enum(['hidden', 'ln_post']).default('hidden')),
+  visionTower: option('Models', "CLIP to see with, such as OUT/export/hf of kuea-align (default: the model's own)", text.optional()),
+  activation: option('Models', 'activation of a tower whose file does not say it', z.enum(['quick_gelu', 'gelu']).optional()),
+  visionFeature: option('Models', "patch features after the last block but one: hidden, as LLaVA takes them; ln_post, as the paper's code did (default: hidden, or the adapter's)", z.enum(['hidden', 'ln_post']).optional()),
+  projector: option('Models', 'mm_projector.bin for a language model without one', text.optional()),
   basePrecision: option('Models', 'how the frozen weights are kept; nf4: 4 bits a number, double quantisation (default: that of --precision)', z.enum(['fp32', 'bf16', 'fp16', 'nf4']).optional()),
 
   data: option('Data', "conversations: llava-665k, a .json or .jsonl file of LLaVA's schema, or a .safetensors file of input_ids, labels and pixel_values", text),
@@ -28,6 +30,7 @@ export const loraSchema = z.strictObject({
   workers: option('Data', 'images decoded at a time (default: what the cores can use)', count.optional()),
 
   adapter: option('Adapter', "adapter to start from, in PEFT's layout (default: a new one)", text.optional()),
+  anyBase: option('Adapter', 'take the adapter although it was trained on another base', z.boolean().default(false)),
   rank: option('Adapter', "rank of each pair of matrices (default: 128, or the adapter's)", count.optional()),
   alpha: option('Adapter', "scale of the adapter, times the rank (default: 256, or the adapter's)", positive.optional()),
   dropout: option('Adapter', "probability of a zero in an adapter's input", z.number().min(0).lt(1).default(0.05)),

@@ -32,8 +32,8 @@ export interface ValidationLine {
 
 /** What happens in a run, in order. */
 export type LoraEvent =
-  /** `warnings`, each a sentence. */
-  | { type: 'start'; plan: LoraPlan; warnings: string[] }
+  /** `notes`: what a dry run could not check, each a sentence. */
+  | { type: 'start'; plan: LoraPlan; notes: string[] }
   | { type: 'resume'; step: number; path: string }
   | ({ type: 'step'; steps: number } & LoraMetricsLine)
   | ({ type: 'validation' } & ValidationLine)

@@ -1,8 +1,11 @@
+import { totalmem } from 'node:os';
+
 import type { LoraConfig } from '../config/lora-schema.js';
-import type { BasePrecision, ClipVisionArch, LlamaArch } from '../native/addon.js';
+import type { BasePrecision, ClipVisionArch, LlamaArch, LlavaSpec } from '../native/addon.js';
+import { imagesPerSlot } from '../data/llava/packing.js';
+import { KueaError } from '../errors.js';
 import { visionPairs } from '../weights/keys-clip.js';
 import { languagePairs, linears, loraPairs, projectorPairs } from '../weights/keys-llava.js';
-import { imagesPerSlot } from '../data/llava/packing.js';
 import { formatBytes } from './plan.js';
 import { warmupSteps } from './schedule.js';
 
@@ -31,6 +34,7 @@ export interface LoraPlan {
   rank: number;
   alpha: number;
   basePrecision: BasePrecision;
+  feature: LlavaSpec['feature'];
   /** Processes that train together. */
   ranks: number;
   /** Samples to train on, and to validate on. */
@@ -58,6 +62,7 @@ export interface LoraPlan {
 export interface LoraPlanInput {
   vision: ClipVisionArch;
   llama: LlamaArch;
+  feature: LlavaSpec['feature'];
   rank: number;
   alpha: number;
   samples: number;
@@ -80,7 +85,7 @@ const logitsChunk = 2 ** 22;
 const numbers = (pairs: readonly { shape: readonly number[] }[]) => pairs.reduce((sum, { shape }) => sum + shape.reduce((product, side) => product * side, 1), 0);
 
 /** The tower without its last block and its projection. */
-function usedVisionParameters(vision: ClipVisionArch, feature: LoraConfig['visionFeature']): number {
+function usedVisionParameters(vision: ClipVisionArch, feature: LlavaSpec['feature']): number {
   const used = visionPairs({ ...vision, layers: vision.layers - 1 }).filter(({ name }) => name !== 'proj' && (feature === 'ln_post' || !name.startsWith('ln_post')));
   return numbers(used);
 }
@@ -90,13 +95,13 @@ const nf4Bytes = 0.5 + 1 / 64 + 4 / (64 * 256);
 const floatBytes = { fp32: 4, bf16: 2, fp16: 2 } as const;
 
 function planMemory(config: LoraConfig, input: LoraPlanInput, basePrecision: BasePrecision, trained: number): LoraMemoryPlan {
-  const { vision, llama, rank, ranks, pixelBytes } = input;
+  const { vision, llama, feature, rank, ranks, pixelBytes } = input;
   const { width, mlpWidth, layers } = llama;
   const item = floatBytes[config.precision];
   const dense = basePrecision === 'nf4' ? floatBytes.bf16 : floatBytes[basePrecision];
   const linear = layers * numbers(linears(llama));
   const frozenProjector = config.freezeProjector ? numbers(projectorPairs(vision.width, width, 'original')) : 0;
-  const otherWeights = numbers(languagePairs(llama, 'original')) - linear + usedVisionParameters(vision, config.visionFeature) + frozenProjector;
+  const otherWeights = numbers(languagePairs(llama, 'original')) - linear + usedVisionParameters(vision, feature) + frozenProjector;
   const patches = (vision.imageSize / vision.patchSize) ** 2;
   const images = imagesPerSlot({ packing: config.pack, batchSize: config.batchSize, maxLength: config.maxLength, patches });
   const tokens = config.maxLength * (config.pack ? 1 : config.batchSize);
@@ -115,14 +120,25 @@ function planMemory(config: LoraConfig, input: LoraPlanInput, basePrecision: Bas
     moments: Math.ceil((trained * 8) / ranks),
     kept: config.gradientCheckpointing ? keptInputs : layers * layerState,
     layer: backward + (config.gradientCheckpointing ? layerState : 0),
-    crossEntropy: logitsChunk * item + 2 * tokens * width * item,
+    crossEntropy: Math.min(logitsChunk, tokens * llama.vocabulary) * item + 2 * tokens * width * item,
     images: ring + tower,
   };
   return { ...parts, total: Object.values(parts).reduce((sum, bytes) => sum + bytes, 0) };
 }
 
+/** Rank and alpha of the adapter: its own when there is one to start from. Throws KueaError `bad_option` when others are asked for. */
+export function adapterShape({ rank, alpha, adapter }: LoraConfig, found: { rank: number; alpha: number } | null): { rank: number; alpha: number } {
+  if (!found) return { rank: rank ?? 128, alpha: alpha ?? 256 };
+  for (const [key, asked, own] of [['rank', rank, found.rank], ['alpha', alpha, found.alpha]] as const) {
+    if (asked !== undefined && asked !== own) throw new KueaError('bad_option', `expected ${key} ${own}, as the adapter ${adapter} has it, found ${asked}: leave it out`);
+  }
+  return { rank: found.rank, alpha: found.alpha };
+}
+
+export const cardBytes = ({ cardGib }: LoraConfig) => (cardGib === undefined ? totalmem() : cardGib * 2 ** 30);
+
 export function planLora(config: LoraConfig, input: LoraPlanInput): LoraPlan {
-  const { vision, llama, rank, alpha, samples, validation, leftOut, ranks, card } = input;
+  const { vision, llama, feature, rank, alpha, samples, validation, leftOut, ranks, card } = input;
   const basePrecision = config.basePrecision ?? config.precision;
   const effectiveBatch = config.batchSize * config.gradAccum * ranks;
   const stepsPerEpoch = Math.ceil(samples / effectiveBatch);
@@ -134,6 +150,7 @@ export function planLora(config: LoraConfig, input: LoraPlanInput): LoraPlan {
     rank,
     alpha,
     basePrecision,
+    feature,
     ranks,
     samples,
     validation,
@@ -143,7 +160,7 @@ export function planLora(config: LoraConfig, input: LoraPlanInput): LoraPlan {
     steps,
     warmup: config.scheduler === 'cosine' ? warmupSteps(config.warmupRatio, steps) : 0,
     languageParameters: numbers(languagePairs(llama, 'original')),
-    visionParameters: usedVisionParameters(vision, config.visionFeature),
+    visionParameters: usedVisionParameters(vision, feature),
     adapterTensors: adapter.length,
     adapterParameters: numbers(adapter),
     trainableParameters: trainable,
@@ -161,7 +178,7 @@ export function formatLoraPlan(plan: LoraPlan): string {
   const decay = config.weightDecay > 0 ? `, decay ${config.weightDecay}` : ', no decay';
   const rows: [string, string][] = [
     ['model', `${config.model} (${number(plan.languageParameters)} parameters, kept in ${plan.basePrecision})`],
-    ['tower', `${config.visionTower ?? "the model's own"} (${number(plan.visionParameters)} parameters used, ${config.visionFeature} features)`],
+    ['tower', `${config.visionTower ?? "the model's own"} (${number(plan.visionParameters)} parameters used, ${plan.feature} features)`],
     ['adapter', `rank ${plan.rank}, alpha ${plan.alpha}, dropout ${config.dropout}: ${plan.adapterTensors} tensors, ${number(plan.adapterParameters)} parameters`],
     ['trainable', `${number(plan.trainableParameters)} parameters, ${config.freezeProjector ? 'the projector frozen' : 'the projector with them'}`],
     ['samples', `${number(plan.samples)} from ${config.data}${plan.validation > 0 ? `, and ${number(plan.validation)} to validate on` : ''}${leftOut}`],

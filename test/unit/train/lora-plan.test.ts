@@ -11,7 +11,7 @@ const sizes = { '7B': vicuna(4096, 32, 32, 11008), '13B': vicuna(5120, 40, 40, 1
 const gib = 2 ** 30;
 
 const plan = (size: keyof typeof sizes, options: Record<string, unknown> = {}, ranks = 1, card = 24 * gib) =>
-  planLora(resolveLoraConfig({ model: 'llava', data: 'llava-665k', out: 'run', ...options }), { vision, llama: sizes[size], rank: 128, alpha: 256, samples: 665_298, validation: 0, leftOut: 0, pixelBytes: 1, ranks, card });
+  planLora(resolveLoraConfig({ model: 'llava', data: 'llava-665k', out: 'run', ...options }), { vision, llama: sizes[size], feature: 'hidden', rank: 128, alpha: 256, samples: 665_298, validation: 0, leftOut: 0, pixelBytes: 1, ranks, card });
 
 describe('the plan of a fine-tuning', () => {
   it('has the published parameters', () => {
