@@ -4,7 +4,7 @@ import { KueaError } from '../errors.js';
 import { nearest } from './keys.js';
 
 /** The headings of --help. */
-export type Group = 'Models' | 'Data' | 'Objective' | 'Optimisation' | 'Run' | 'Distributed';
+export type Group = 'Models' | 'Data' | 'Objective' | 'Adapter' | 'Optimisation' | 'Run' | 'Distributed';
 
 const positive = z.number().positive();
 const natural = z.int().nonnegative();
@@ -12,6 +12,9 @@ const count = z.int().positive();
 const text = z.string().min(1);
 
 export const option = <T extends z.ZodType>(group: Group, help: string, schema: T) => schema.meta({ group, help });
+
+/** Where a program computes. */
+export const deviceOption = option('Run', 'where to compute: cpu, cuda (each process of a machine has its own GPU) or cuda:N', z.string().regex(/^(cpu|cuda(:\d+)?)$/, 'expected cpu, cuda or cuda:N').default('cpu'));
 
 /** Every option of an alignment once: type, default, heading and one line of help. */
 export const alignSchema = z.strictObject({
@@ -58,7 +61,7 @@ export const alignSchema = z.strictObject({
   cache: option('Run', 'folder of the frozen-embedding cache, or off (default: cache/ in the run)', text.optional()),
   seed: option('Run', 'seed of the order and the subset', natural.default(0)),
   resume: option('Run', 'go on from the newest checkpoint of the run', z.boolean().default(false)),
-  device: option('Run', "where to compute: cpu, cuda (each process of a machine has its own GPU) or cuda:N", z.string().regex(/^(cpu|cuda(:\d+)?)$/, 'expected cpu, cuda or cuda:N').default('cpu')),
+  device: deviceOption,
   threads: option('Run', 'threads of the computation (default: all cores)', count.optional()),
   logEvery: option('Run', 'updates between two lines of metrics', count.default(10)),
   saveEvery: option('Run', 'updates between two checkpoints; 0 saves at the end alone', natural.default(200)),

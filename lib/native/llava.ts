@@ -61,6 +61,8 @@ export interface LoraTrainerSpec {
   slots: number;
   imagesPerSlot: number;
   pixels: 'u8' | 'f32';
+  /** One of the ranks of the open process group: `update`, `gather` and `restore` are then called by all of them together. */
+  distributed: boolean;
 }
 
 /** One or more samples laid end to end without padding; each attends to itself alone and counts its positions from 0. */
@@ -109,7 +111,9 @@ export interface NativeLoraTrainer {
   update(request: { lr: number; projectorLr: number; log: boolean }): Promise<LoraMetrics | null>;
   /** Forward alone, without dropout. `loss` is the weighted sum, not divided. */
   evaluate(batch: MicroBatch): Promise<{ loss: number; denominator: number; labels: number }>;
-  /** Overwrites parameters and AdamW moments from a checkpoint; `step` is the number of updates made so far. */
+  /** Brings AdamW's moments, of which each rank keeps a part, to rank 0: before its `write` of them, after the last micro-batch. */
+  gather(): Promise<void>;
+  /** Overwrites parameters and AdamW moments from a checkpoint; `step` is the number of updates made so far. Of several ranks rank 0's plan alone is read. */
   restore(plan: (LoadStep & { state?: 'value' | 'exp_avg' | 'exp_avg_sq' })[], step: number): Promise<void>;
   /** Header bytes, then each tensor; fsynced. `parameter` steps name trained tensors. Rejects `disk_full`. */
   write(file: string, header: Uint8Array, steps: WriteStep[]): Promise<void>;

@@ -21,10 +21,15 @@ interface Owner {
   began: number | null;
 }
 
+/** Files that do not make a folder a run's. */
+const incidental = ['lock', 'preflight.jsonl'];
+
 /**
  * A run's folder: {config.yaml, metrics.jsonl, checkpoints/, latest, export/}, and a lock while a run is in it.
  */
 export class RunFolder {
+  private isNew = false;
+
   private constructor(
     readonly path: string,
     private readonly owns: boolean,
@@ -46,6 +51,11 @@ export class RunFolder {
 
   file(...names: string[]): string {
     return join(this.path, ...names);
+  }
+
+  /** For a run that fails before it begins: the folder is as if it had not been tried, but for the report of why. */
+  async abandon(): Promise<void> {
+    if (this.isNew) await rm(this.file('config.yaml'), { force: true });
   }
 
   /** Lets another run in. */
@@ -97,7 +107,8 @@ export class RunFolder {
 
   private async claim(config: RunConfig, free: readonly string[]): Promise<void> {
     const saved = this.file('config.yaml');
-    const content = (await readdir(this.path)).filter((name) => name !== 'lock');
+    const content = (await readdir(this.path)).filter((name) => !incidental.includes(name));
+    this.isNew = content.length === 0;
     if (!config.resume) {
       if (content.length > 0) throw new KueaError('out_not_empty', `expected a new or empty folder for the run, found ${content.slice(0, 4).join(', ')} in ${this.path}: add --resume to go on with it, or choose another --out`);
       await writeFileAtomically(saved, toYaml(config));

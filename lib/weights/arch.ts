@@ -52,13 +52,19 @@ export function openClipHints(config: Json): ClipHints {
   return { heads: width / number(vision, 'head_width', 64), activation: model['quick_gelu'] === true ? 'quick_gelu' : 'gelu' };
 }
 
-/** Shape of a CLIP vision tower from its tensors in OpenAI's or Hugging Face's names; heads = width / 64 unless the file says otherwise. */
-export function clipVisionArch(ref: string, tensors: Tensors, layout: 'hf' | 'openai' | 'visual', hints: ClipHints & { activation: Activation }): ClipVisionArch {
+/**
+ * Shape of a CLIP vision tower from its tensors in OpenAI's or Hugging Face's names; heads = width / 64 unless the file says otherwise. embedDim is 0 for a tower
+ * without a projection where `projection` allows that.
+ */
+export function clipVisionArch(
+  ref: string, tensors: Tensors, layout: 'hf' | 'openai' | 'visual', hints: ClipHints & { activation: Activation }, projection: 'needed' | 'optional',
+): ClipVisionArch {
   const prefix = { hf: 'vision_model.', openai: 'visual.', visual: '' }[layout];
   const shape = (openai: string, hf: string) => shapeOf(tensors, layout === 'hf' ? hf : prefix + openai, ref);
   const [width = 0, , , patchSize = 0] = shape('conv1.weight', 'vision_model.embeddings.patch_embedding.weight');
   const tokens = shape('positional_embedding', 'vision_model.embeddings.position_embedding.weight')[0]!;
-  const proj = layout === 'hf' ? shapeOf(tensors, 'visual_projection.weight', ref)[0]! : shapeOf(tensors, `${prefix}proj`, ref)[1]!;
+  const projName = layout === 'hf' ? 'visual_projection.weight' : `${prefix}proj`;
+  const bare = projection === 'optional' && !tensors.has(projName);
   const heads = hints.heads ?? width / 64;
   if (!Number.isInteger(heads) || heads < 1 || width % heads !== 0) {
     throw new KueaError('unsupported_model', `expected a number of heads that divides the width ${width}, found ${heads} for ${ref}: a folder with config.json says the true number`);
@@ -71,7 +77,7 @@ export function clipVisionArch(ref: string, tensors: Tensors, layout: 'hf' | 'op
     mlpWidth: shape('transformer.resblocks.0.mlp.c_fc.weight', 'vision_model.encoder.layers.0.mlp.fc1.weight')[0]!,
     patchSize,
     imageSize: sideOf(tokens - 1, ref) * patchSize,
-    embedDim: proj,
+    embedDim: bare ? 0 : shapeOf(tensors, projName, ref)[layout === 'hf' ? 0 : 1]!,
     activation: hints.activation,
   };
 }

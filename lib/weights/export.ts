@@ -1,11 +1,12 @@
-import { copyFile, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 
 import { KueaError } from '../errors.js';
 import type { ClipVisionArch, TensorBytes, WriteStep } from '../native/addon.js';
 import { identity, rowsOf, storedShape, type KeyPair } from './key-map.js';
 import { textPairs, visionPairs } from './keys-clip.js';
 import type { WeightsFile } from './open.js';
+import { copyCompanions, writeJson, writeWhole } from './output.js';
 import { buildHeader } from './safetensors.js';
 
 /** Layouts of an export: a Hugging Face folder, an open_clip folder, OpenAI's names in one file, and the vision tower's own state dict in one file. */
@@ -104,8 +105,6 @@ function openClipConfig({ arch, text, mean, std }: WeightsFile): Record<string, 
   };
 }
 
-const json = (folder: string, name: string, value: unknown) => writeFile(join(folder, name), `${JSON.stringify(value, null, 2)}\n`);
-
 const companions = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'vocab.json', 'merges.txt'];
 
 async function writeHf(weights: WeightsFile, folder: string, write: Write): Promise<void> {
@@ -115,19 +114,15 @@ async function writeHf(weights: WeightsFile, folder: string, write: Write): Prom
   // A Hugging Face source keeps its own config: it may say more than we know. Changed as text, since parsing turns 1.0 into 1, which transformers refuses.
   const config = weights.folder && weights.layout === 'hf' ? await readFile(join(weights.folder, 'config.json'), 'utf8').catch(() => null) : null;
   if (config) await writeFile(join(folder, 'config.json'), config.replaceAll(/("(?:torch_)?dtype"\s*:\s*)"[^"]*"/g, '$1"float32"'));
-  else await json(folder, 'config.json', hfConfig(weights));
-  await json(folder, 'preprocessor_config.json', preprocessorConfig(weights));
-  for (const name of weights.folder ? companions : []) {
-    await copyFile(join(weights.folder!, name), join(folder, name)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error;
-    });
-  }
+  else await writeJson(folder, 'config.json', hfConfig(weights));
+  await writeJson(folder, 'preprocessor_config.json', preprocessorConfig(weights));
+  if (weights.folder) await copyCompanions(weights.folder, folder, companions);
 }
 
 async function writeOpenClip(weights: WeightsFile, folder: string, write: Write): Promise<void> {
   if (!weights.text) throw new KueaError('no_text_tower', `expected a CLIP with its text tower for the open_clip layout, found the vision tower alone in ${weights.ref}: use --to hf or visual`);
   await writeOpenAi(weights, join(folder, 'open_clip_model.safetensors'), write);
-  await json(folder, 'open_clip_config.json', openClipConfig(weights));
+  await writeJson(folder, 'open_clip_config.json', openClipConfig(weights));
 }
 
 async function writeOpenAi(weights: WeightsFile, file: string, write: Write): Promise<void> {
@@ -148,18 +143,8 @@ async function writeVisual(weights: WeightsFile, file: string, write: Write): Pr
  */
 export async function exportWeights(weights: WeightsFile, layout: ExportLayout, out: string, write: Write): Promise<void> {
   if (weights.arch.family !== 'clip') throw new KueaError('not_exportable', `expected a CLIP to export, found a DINOv2 in ${weights.ref}`);
-  if (await stat(out).catch(() => null)) throw new KueaError('exists', `expected no file or folder at ${out}, found one: remove it or choose another`);
-  await mkdir(dirname(out), { recursive: true });
-  const work = await mkdtemp(join(dirname(out), `.${basename(out)}-`));
-  try {
-    const made = join(work, basename(out));
+  await writeWhole(out, async (made) => {
     if (layout === 'hf' || layout === 'open_clip') await mkdir(made);
     await { hf: writeHf, open_clip: writeOpenClip, openai: writeOpenAi, visual: writeVisual }[layout](weights, made, write);
-    await rename(made, out);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') throw new KueaError('disk_full', `the disk is full while exporting to ${out}: free some space and go on with --resume`, { cause: error });
-    throw error;
-  } finally {
-    await rm(work, { recursive: true, force: true });
-  }
+  });
 }

@@ -52,7 +52,7 @@ export function visionPairs(arch: ClipVisionArch): KeyPair[] {
     ...norm('ln_pre', 'pre_layrnorm'),
     ...count(layers, (i) => block(`transformer.resblocks.${i}.`, `vision_model.encoder.layers.${i}.`, width, mlpWidth)),
     ...norm('ln_post', 'post_layernorm'),
-    { name: 'proj', shape: [width, embedDim], stored: ['visual_projection.weight'], transpose: true },
+    ...(embedDim > 0 ? [{ name: 'proj', shape: [width, embedDim], stored: ['visual_projection.weight'], transpose: true }] : []),
   ];
 }
 
@@ -67,6 +67,12 @@ export function textPairs(arch: ClipTextArch): KeyPair[] {
     { name: 'text_projection', shape: [width, embedDim], stored: ['text_projection.weight'], transpose: true },
     { name: 'logit_scale', shape: [], stored: ['logit_scale'] },
   ];
+}
+
+/** The tensors with Hugging Face's `vision_model.` put before the names of a tower alone, which newer versions of transformers leave out. */
+export function withVisionModel(tensors: Tensors): Tensors {
+  if (!tensors.has('embeddings.class_embedding')) return tensors;
+  return new Map(Array.from(tensors, ([name, tensor]) => [/^(embeddings|pre_layrnorm|encoder|post_layernorm)\./.test(name) ? `vision_model.${name}` : name, tensor]));
 }
 
 export function clipLayout(tensors: Tensors): ClipLayout | null {

@@ -1,24 +1,21 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-
 import { KueaError } from '../errors.js';
 import type { Arch, ClipVisionArch, LoadStep, TensorBytes } from '../native/addon.js';
 import { clipTextArch, clipVisionArch, dinov2Arch, hfClipHints, openClipHints, type ClipHints } from './arch.js';
-import { chooseWeights, fetchFromHub, isHubId } from './hub.js';
+import { fingerprint } from './fingerprint.js';
 import { identity, planLoad, toBytes, type KeyPair, type Tensors } from './key-map.js';
-import { clipLayout, isClipExtra, isText, visionPairs, type ClipLayout, type ClipTextArch } from './keys-clip.js';
+import { clipLayout, isClipExtra, isText, visionPairs, withVisionModel, type ClipLayout, type ClipTextArch } from './keys-clip.js';
 import { dinov2Keys, dinov2Layout, isDinov2Extra, unwrapDinov2, type Dinov2Layout } from './keys-dinov2.js';
+import { readJson, resolveModel } from './model-folder.js';
 import { clipStatistics, imagenetStatistics, readPreprocessing, type ImageStatistics, type Geometry } from './preprocessing.js';
-import { readSafetensors, readShardedSafetensors } from './safetensors.js';
-import { readTorchFile } from './torch-file.js';
+import { readTensors } from './read-tensors.js';
 
 export interface OpenWeightsOptions {
   /** What the caller needs; another family is an error. */
   family?: Arch['family'];
   /** Activation of a CLIP whose file does not say it. One that contradicts the file is refused. */
   activation?: ClipVisionArch['activation'] | undefined;
+  /** Whether a CLIP without its projection (embedDim 0) will do, as for LLaVA. Default 'needed'. */
+  projection?: 'needed' | 'optional';
 }
 
 /** Weights on disk, understood and not yet read. */
@@ -38,53 +35,6 @@ export interface WeightsFile extends ImageStatistics {
   fingerprint(): Promise<string>;
 }
 
-interface Read {
-  tensors: Tensors;
-  metadata: Record<string, string>;
-  torchScript: boolean;
-}
-
-async function readTensors(path: string): Promise<Read> {
-  if (path.endsWith('.index.json')) return { ...(await readShardedSafetensors(path)), torchScript: false };
-  if (path.endsWith('.safetensors')) return { ...(await readSafetensors(path)), torchScript: false };
-  if (/\.(pt|pth|bin|ckpt)$/.test(path)) return { ...(await readTorchFile(path)), metadata: {} };
-  throw new KueaError('bad_weights', `expected a .safetensors, .pt, .pth or .bin file, found ${path}`);
-}
-
-async function readJson(folder: string, name: string): Promise<Record<string, unknown> | null> {
-  let text: string;
-  try {
-    text = await readFile(join(folder, name), 'utf8');
-  } catch {
-    return null;
-  }
-  try {
-    return JSON.parse(text) as Record<string, unknown>;
-  } catch (cause) {
-    throw new KueaError('bad_config', `expected JSON in ${join(folder, name)}: ${(cause as Error).message}`, { cause });
-  }
-}
-
-/** The weights file of a reference, and the folder around it when that is a model folder. */
-async function resolve(ref: string): Promise<{ path: string; folder?: string }> {
-  let info = await stat(ref).catch(() => null);
-  let folder = ref;
-  if (!info && isHubId(ref)) {
-    folder = await fetchFromHub(ref);
-    info = await stat(folder);
-  }
-  if (!info) throw new KueaError('weights_not_found', `expected a model folder, a weights file or a hub id such as openai/clip-vit-base-patch16, found nothing at ${ref}`);
-  if (!info.isDirectory()) {
-    // A weights file inside a model folder is that folder's model.
-    const around = dirname(ref);
-    return (await readJson(around, 'config.json')) && chooseWeights([basename(ref)]) ? { path: ref, folder: around } : { path: ref };
-  }
-  const names = await readdir(folder);
-  const chosen = chooseWeights(names);
-  if (!chosen) throw new KueaError('weights_not_found', `expected model.safetensors, open_clip_model.safetensors or pytorch_model.bin in ${folder}, found none of them`);
-  return { path: join(folder, chosen), folder };
-}
-
 /** The activation of a CLIP: what the file says, else what the caller says, else what this kind of file has always had. */
 function activationOf(ref: string, said: ClipHints['activation'], asked: ClipHints['activation'], fallback: ClipHints['activation']): ClipVisionArch['activation'] {
   if (said && asked && said !== asked) {
@@ -100,11 +50,12 @@ function activationOf(ref: string, said: ClipHints['activation'], asked: ClipHin
  * dtypes are checked, nothing is loaded. Throws KueaError: `weights_not_found`, `wrong_family`, `bad_weights`, `activation_mismatch`,
  * `activation_unknown`, `unsupported_model`, and what the readers of each format throw.
  */
-export async function openWeights(ref: string, { family, activation }: OpenWeightsOptions = {}): Promise<WeightsFile> {
-  const { path, folder } = await resolve(ref);
+export async function openWeights(ref: string, { family, activation, projection = 'needed' }: OpenWeightsOptions = {}): Promise<WeightsFile> {
+  const { path, folder } = await resolveModel(ref);
   const config = folder ? await readJson(folder, 'config.json') : null;
   const openClip = folder ? await readJson(folder, 'open_clip_config.json') : null;
-  const read = await readTensors(path);
+  const file = await readTensors(path);
+  const read = { ...file, tensors: withVisionModel(file.tensors) };
 
   const clip = clipLayout(read.tensors);
   const dinov2Tensors = clip ? read.tensors : unwrapDinov2(read.tensors);
@@ -134,7 +85,7 @@ export async function openWeights(ref: string, { family, activation }: OpenWeigh
     if (hints.activation && said !== hints.activation) throw new KueaError('activation_mismatch', `${path} was written with ${said}, but the config beside it says ${hints.activation}: one of the two is wrong`);
     // OpenAI's archives and the published code's files have QuickGELU; an open_clip state dict alone may have either.
     const fallback = read.torchScript || clip === 'visual' ? 'quick_gelu' : undefined;
-    const arch = clipVisionArch(ref, read.tensors, clip, { ...hints, activation: activationOf(ref, said, activation, fallback) });
+    const arch = clipVisionArch(ref, read.tensors, clip, { ...hints, activation: activationOf(ref, said, activation, fallback) }, projection);
     const textArch = clip === 'visual' ? null : clipTextArch(ref, read.tensors, clip);
     const text = textArch && clip !== 'visual' ? { arch: textArch, layout: clip, tensors: textTensors(read.tensors, clip) } : null;
     const pairs = clip === 'hf' ? visionPairs(arch) : identity(visionPairs(arch), clip === 'openai' ? 'visual.' : '');
@@ -151,18 +102,4 @@ function textTensors(tensors: Tensors, layout: 'hf' | 'openai'): Map<string, Ten
     if (isText(layout, name) && !isClipExtra(name)) text.set(name, toBytes(name, tensor));
   }
   return text;
-}
-
-async function fingerprint(arch: Arch, plan: LoadStep[]): Promise<string> {
-  const hash = createHash('sha256');
-  hash.update(JSON.stringify(arch));
-  for (const { parameter, row, transpose, source } of plan) {
-    const { file, offset, dtype, shape, strides } = source;
-    hash.update(JSON.stringify([parameter, row, transpose, dtype, shape, strides]));
-    const itemSize = { F64: 8, F32: 4, F16: 2, BF16: 2 }[dtype];
-    const elements = strides ? shape.reduce((last, side, i) => last + (side - 1) * strides[i]!, 1) : shape.reduce((product, side) => product * side, 1);
-    if (elements === 0) continue;
-    for await (const chunk of createReadStream(file, { start: offset, end: offset + elements * itemSize - 1, highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
-  }
-  return hash.digest('hex');
 }

@@ -1,15 +1,13 @@
-import { open, readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { open } from 'node:fs/promises';
 
 import { KueaError } from '../errors.js';
 import type { StoredDtype } from '../native/addon.js';
 import type { Tensors } from './key-map.js';
 
 /** dtypes of the format and their bytes an element. */
-const itemSizes: Record<string, number> = {
+export const itemSizes: Record<string, number> = {
   BOOL: 1, U8: 1, I8: 1, F8_E4M3: 1, F8_E5M2: 1, I16: 2, U16: 2, F16: 2, BF16: 2, I32: 4, U32: 4, F32: 4, I64: 8, U64: 8, F64: 8,
 };
-
 
 export interface SafetensorsHeader {
   tensors: Tensors;
@@ -102,27 +100,6 @@ function parseHeader(file: string, json: string, start: number, size: number): S
   }
   if (start + reached !== size) throw bad(file, `its tensors end at byte ${start + reached}, the file at ${size}: it ${start + reached > size ? 'is truncated' : 'has bytes that belong to nothing'}`);
   return { tensors, metadata: metadata as Record<string, string> };
-}
-
-/** A model in several files: `*.safetensors.index.json` maps each tensor to the file that holds it. */
-export async function readShardedSafetensors(index: string): Promise<SafetensorsHeader> {
-  let map: Record<string, string>;
-  try {
-    map = (JSON.parse(await readFile(index, 'utf8')) as { weight_map: Record<string, string> }).weight_map;
-    if (typeof map !== 'object' || map === null) throw new Error('it has no weight_map');
-  } catch (error) {
-    throw bad(index, (error as Error).message);
-  }
-  const shards = new Map<string, SafetensorsHeader>();
-  const merged: SafetensorsHeader = { tensors: new Map(), metadata: {} };
-  for (const [name, file] of Object.entries(map)) {
-    if (!shards.has(file)) shards.set(file, await readSafetensors(join(dirname(index), file)));
-    const tensor = shards.get(file)!.tensors.get(name);
-    if (!tensor) throw bad(index, `${file} has no tensor ${name}`);
-    merged.tensors.set(name, tensor);
-  }
-  for (const { metadata } of shards.values()) Object.assign(merged.metadata, metadata);
-  return merged;
 }
 
 /** The 8-byte length and the JSON of a header for tensors written one after the other in this order; padded so that the data is 8-aligned. */

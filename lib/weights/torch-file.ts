@@ -141,9 +141,9 @@ export interface TorchFile {
 
 /**
  * Tensors of a .pt, .pth or .bin: a state dict from torch.save (zip or legacy), bare or within a checkpoint, or a TorchScript archive. Nothing in
- * the file is run. Throws KueaError `forbidden_pickle`, `bad_pickle`, `bad_archive` or `file_not_found`.
+ * the file is run. Throws KueaError `forbidden_pickle`, `bad_pickle`, `bad_archive` or `file_not_found`, and `bad_weights` when there is no tensor and should be one.
  */
-export async function readTorchFile(file: string): Promise<TorchFile> {
+export async function readTorchFile(file: string, expect: 'tensors' | 'may be empty' = 'tensors'): Promise<TorchFile> {
   const handle = await open(file).catch((cause: unknown) => {
     throw new KueaError('file_not_found', `cannot open ${file}: ${(cause as Error).message}`, { cause });
   });
@@ -154,7 +154,7 @@ export async function readTorchFile(file: string): Promise<TorchFile> {
     const { root, at, torchScript } = zipped ? await readArchive(handle, file) : { ...(await readLegacy(handle, file)), torchScript: false };
     const tensors: Tensors = new Map();
     for (const [name, record] of stateDict(root)) tensors.set(name, locate(file, name, record, at(record.storage.key)));
-    if (tensors.size === 0) throw new KueaError('bad_weights', `expected a state dict in ${file}, found no tensor`);
+    if (tensors.size === 0 && expect === 'tensors') throw new KueaError('bad_weights', `expected a state dict in ${file}, found no tensor`);
     return { tensors, torchScript };
   } finally {
     await handle.close();

@@ -20,6 +20,17 @@ T choice(const Napi::Object& object, const char* key, const std::map<std::string
   return found->second;
 }
 
+/** A typed array of S, copied to a vector of T. */
+template <class T, class S>
+std::vector<T> elements(const Napi::Object& object, const char* key, napi_typedarray_type type, const char* expected) {
+  const auto value = object.Get(key);
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
+    throw Napi::TypeError::New(object.Env(), std::string("expected ") + expected + " for " + key);
+  }
+  const auto array = value.As<Napi::TypedArrayOf<S>>();
+  return {array.Data(), array.Data() + array.ElementLength()};
+}
+
 std::vector<int64_t> integers(const Napi::Value& array) {
   std::vector<int64_t> out;
   const auto list = array.As<Napi::Array>();
@@ -33,12 +44,14 @@ std::array<double, 3> triple(const Napi::Object& object, const char* key) {
   return {list.Get(0u).ToNumber(), list.Get(1u).ToNumber(), list.Get(2u).ToNumber()};
 }
 
+ClipVisionArch clip_arch(const Napi::Object& o) {
+  return {integer(o, "width"),     integer(o, "layers"),    integer(o, "heads"),
+          integer(o, "mlpWidth"),  integer(o, "patchSize"), integer(o, "imageSize"),
+          integer(o, "embedDim"),  choice<Activation>(o, "activation", {{"quick_gelu", Activation::quick_gelu}, {"gelu", Activation::gelu}})};
+}
+
 Arch arch(const Napi::Object& o) {
-  if (string(o, "family") == "clip") {
-    return ClipVisionArch{integer(o, "width"),     integer(o, "layers"),    integer(o, "heads"),
-                          integer(o, "mlpWidth"),  integer(o, "patchSize"), integer(o, "imageSize"),
-                          integer(o, "embedDim"),  choice<Activation>(o, "activation", {{"quick_gelu", Activation::quick_gelu}, {"gelu", Activation::gelu}})};
-  }
+  if (string(o, "family") == "clip") return clip_arch(o);
   return Dinov2Arch{
       integer(o, "width"),     integer(o, "layers"),    integer(o, "heads"),     integer(o, "mlpWidth"),
       integer(o, "patchSize"), integer(o, "imageSize"), integer(o, "registers"), choice<Activation>(o, "ffn", {{"mlp", Activation::gelu}, {"swiglu", Activation::swiglu}}),
@@ -57,20 +70,21 @@ bool boolean(const Napi::Object& object, const char* key) { return get(object, k
 
 Napi::Object object(const Napi::Object& parent, const char* key) { return get(parent, key, napi_object, "an object").As<Napi::Object>(); }
 
-std::vector<uint32_t> rows(const Napi::Object& object, const char* key) {
-  const auto value = object.Get(key);
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint32_array) {
-    throw Napi::TypeError::New(object.Env(), std::string("expected a Uint32Array for ") + key);
-  }
-  const auto array = value.As<Napi::Uint32Array>();
-  return {array.Data(), array.Data() + array.ElementLength()};
+std::vector<uint32_t> rows(const Napi::Object& object, const char* key) { return elements<uint32_t, uint32_t>(object, key, napi_uint32_array, "a Uint32Array"); }
+
+std::vector<int64_t> ints(const Napi::Object& object, const char* key) { return elements<int64_t, int32_t>(object, key, napi_int32_array, "an Int32Array"); }
+
+std::vector<float> floats(const Napi::Object& object, const char* key) { return elements<float, float>(object, key, napi_float32_array, "a Float32Array"); }
+
+at::ScalarType dtype(const Napi::Object& o) {
+  return choice<at::ScalarType>(o, "dtype", {{"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16}});
 }
 
 StoredTensor stored_tensor(const Napi::Object& o) {
   StoredTensor stored;
   stored.file = string(o, "file");
   stored.offset = integer(o, "offset");
-  stored.dtype = choice<at::ScalarType>(o, "dtype", {{"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16}});
+  stored.dtype = dtype(o);
   stored.shape = integers(o.Get("shape"));
   if (o.Has("strides") && !o.Get("strides").IsUndefined()) stored.strides = integers(o.Get("strides"));
   return stored;
@@ -83,9 +97,35 @@ LoadStep load_step(const Napi::Object& o) {
   return step;
 }
 
-EncoderSpec encoder_spec(const Napi::Object& o) {
-  EncoderSpec spec{arch(object(o, "arch")), {}, triple(o, "mean"), triple(o, "std")};
-  each(o.Get("weights"), [&](const Napi::Object& step) { spec.weights.push_back(load_step(step)); });
+std::vector<LoadStep> load_plan(const Napi::Value& array) {
+  std::vector<LoadStep> plan;
+  each(array, [&](const Napi::Object& step) { plan.push_back(load_step(step)); });
+  return plan;
+}
+
+EncoderSpec encoder_spec(const Napi::Object& o) { return {arch(object(o, "arch")), load_plan(o.Get("weights")), triple(o, "mean"), triple(o, "std")}; }
+
+LlavaSpec llava_spec(const Napi::Object& o) {
+  const auto llama = object(o, "llama");
+  LlavaSpec spec{.vision = clip_arch(object(o, "vision")),
+                 .mean = triple(o, "mean"),
+                 .std = triple(o, "std"),
+                 .ln_post = choice<bool>(o, "feature", {{"hidden", false}, {"ln_post", true}}),
+                 .llama = {integer(llama, "width"), integer(llama, "layers"), integer(llama, "heads"), integer(llama, "mlpWidth"), integer(llama, "vocabulary"),
+                           number(llama, "rmsNormEps"), number(llama, "ropeTheta")},
+                 .weights = load_plan(o.Get("weights")),
+                 .base = choice<BasePrecision>(
+                     o, "basePrecision",
+                     {{"fp32", BasePrecision::fp32}, {"bf16", BasePrecision::bf16}, {"fp16", BasePrecision::fp16}, {"nf4", BasePrecision::nf4}}),
+                 .compute = precision(o),
+                 .lora = {},
+                 .device = device(o)};
+  if (o.Get("lora").IsObject()) {
+    const auto lora = object(o, "lora");
+    const auto rank = integer(lora, "rank");
+    spec.lora = {{rank, number(lora, "alpha") / static_cast<double>(rank)}, {}, static_cast<uint64_t>(integer(lora, "seed"))};
+    if (lora.Get("weights").IsArray()) spec.lora->weights = load_plan(lora.Get("weights"));
+  }
   return spec;
 }
 

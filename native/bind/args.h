@@ -7,6 +7,7 @@
 #include "bind/napi_setup.h"
 #include "kernels/kernel_alignment.h"
 #include "models/encoder.h"
+#include "models/llava.h"
 #include "weights/load.h"
 #include "weights/stored_tensor.h"
 
@@ -22,9 +23,18 @@ Napi::Object object(const Napi::Object& parent, const char* key);
 /** Copies a Uint32Array. */
 std::vector<uint32_t> rows(const Napi::Object& object, const char* key);
 
+/** Copies an Int32Array. */
+std::vector<int64_t> ints(const Napi::Object& object, const char* key);
+/** Copies a Float32Array. */
+std::vector<float> floats(const Napi::Object& object, const char* key);
+
+/** dtype of an object, in safetensors' spelling. */
+at::ScalarType dtype(const Napi::Object& object);
 StoredTensor stored_tensor(const Napi::Object& object);
 LoadStep load_step(const Napi::Object& object);
+std::vector<LoadStep> load_plan(const Napi::Value& array);
 EncoderSpec encoder_spec(const Napi::Object& object);
+LlavaSpec llava_spec(const Napi::Object& object);
 KernelKind kernel_kind(const Napi::Object& object);
 at::ScalarType precision(const Napi::Object& object);
 at::Device device(const Napi::Object& object);

@@ -1,8 +1,24 @@
 #include "bind/resource.h"
 
+#include <ATen/ops/addmm.h>
+
 #include "bind/args.h"
 
 namespace kuea {
+namespace {
+
+at::Tensor from_source(TensorReader& reader, const WriteStep& step) {
+  const auto source = reader.view(*step.source);
+  if (!step.merge) return source.to(step.dtype);
+  const auto& [a, b, scale] = *step.merge;
+  const auto va = reader.view(a), vb = reader.view(b);
+  if (source.dim() != 2 || va.dim() != 2 || vb.dim() != 2 || vb.size(0) != source.size(0) || va.size(1) != source.size(1) || vb.size(1) != va.size(0)) {
+    throw Error("bad_plan", "the shapes of " + a.file + "'s adapter do not fit the tensor of " + step.source->file + " that it is merged into");
+  }
+  return at::addmm(source.to(at::kFloat), vb.to(at::kFloat), va.to(at::kFloat), 1, scale).to(step.dtype);
+}
+
+}  // namespace
 
 std::vector<WriteStep> write_steps(const Napi::Value& array) {
   std::vector<WriteStep> steps;
@@ -10,6 +26,11 @@ std::vector<WriteStep> write_steps(const Napi::Value& array) {
   args::each(array, [&](const Napi::Object& o) {
     WriteStep step;
     step.transpose = o.Get("transpose").ToBoolean();
+    if (given(o, "dtype")) step.dtype = args::dtype(o);
+    if (given(o, "merge")) {
+      const auto merge = args::object(o, "merge");
+      step.merge = {args::stored_tensor(args::object(merge, "a")), args::stored_tensor(args::object(merge, "b")), args::number(merge, "scale")};
+    }
     if (given(o, "source")) {
       step.source = args::stored_tensor(args::object(o, "source"));
       step.source->transpose = step.transpose;
@@ -29,11 +50,11 @@ void write_plan(const std::string& path, const std::vector<std::byte>& header, c
   TensorReader reader;
   std::vector<std::function<at::Tensor()>> tensors;
   for (const auto& step : steps) {
-    tensors.push_back([&reader, &step, &find] {
-      if (step.source) return reader.view(*step.source);
+    tensors.push_back([&reader, &step, &find]() -> at::Tensor {
+      if (step.source) return from_source(reader, step);
       auto tensor = find(step.parameter, step.state).detach();
       if (step.rows) tensor = tensor.narrow(0, step.row, *step.rows);
-      return step.transpose ? tensor.t() : tensor;
+      return (step.transpose ? tensor.t() : tensor).to(step.dtype);
     });
   }
   write_tensors(path, header, tensors);

@@ -54,6 +54,13 @@ struct WriteStep {
   std::optional<int64_t> rows;
   bool transpose = false;
   std::optional<StoredTensor> source;
+  /** What is added to the source: scale * b a. */
+  struct Merge {
+    StoredTensor a, b;
+    double scale;
+  };
+  std::optional<Merge> merge;
+  at::ScalarType dtype = at::kFloat;
 };
 
 std::vector<WriteStep> write_steps(const Napi::Value& array);

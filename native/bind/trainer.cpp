@@ -1,17 +1,12 @@
-#include <algorithm>
-#include <map>
-
 #include "bind/args.h"
 #include "bind/registry.h"
-#include "bind/resource.h"
+#include "bind/trainer_methods.h"
 #include "train/align_trainer.h"
 
 namespace kuea {
 namespace {
 
 using TrainerHandle = std::shared_ptr<Handle<AlignTrainer>>;
-
-const std::map<std::string, State> states{{"value", State::value}, {"exp_avg", State::exp_avg}, {"exp_avg_sq", State::exp_avg_sq}};
 
 TrainerSpec trainer_spec(const Napi::Object& o) {
   const auto kernel = args::object(o, "kernel");
@@ -85,66 +80,22 @@ Napi::Value open_cache(const TrainerHandle& handle, const Napi::CallbackInfo& ca
   return Environment::of(call.Env()).on_device(call.Env(), [handle, spec] { handle->get().open_cache(spec); });
 }
 
-Napi::Value restore(const TrainerHandle& handle, const Napi::CallbackInfo& call) {
-  std::map<State, std::vector<LoadStep>> plans;
-  args::each(call[0], [&](const Napi::Object& o) {
-    const auto state = o.Get("state").IsString() ? states.at(args::string(o, "state")) : State::value;
-    plans[state].push_back(args::load_step(o));
-  });
-  return Environment::of(call.Env()).on_device(call.Env(), [handle, plans, steps = call[1].ToNumber().Int64Value()]() mutable {
-    handle->get().restore(plans[State::value], plans[State::exp_avg], plans[State::exp_avg_sq], steps);
-  });
-}
-
-Napi::Value write(const TrainerHandle& handle, const Napi::CallbackInfo& call) {
-  return Environment::of(call.Env())
-      .on_device(call.Env(), [handle, path = call[0].ToString().Utf8Value(), header = bytes(call[1]), steps = write_steps(call[2])] {
-        handle->get().check();
-        std::map<std::string, std::map<std::string, at::Tensor>> tensors;
-        for (const auto& [name, state] : states) {
-          for (const auto& parameter : handle->get().tensors(state)) tensors[name][parameter.name] = parameter.value;
-        }
-        write_plan(path, header, steps, [&](const std::string& name, const std::string& state) {
-          const auto found = tensors[state].find(name);
-          if (found == tensors[state].end()) throw Error("bad_plan", "the trainer has no " + state + " of " + name);
-          return found->second;
-        });
-      });
-}
-
-/** The ring's memory as views that keep it alive, whatever is closed first. */
-Napi::Value slots(Napi::Env env, const std::shared_ptr<BatchRing>& ring) {
-  auto list = Napi::Array::New(env, ring->count());
-  for (uint32_t i = 0; i < ring->count(); ++i) {
-    auto* owner = new std::shared_ptr<BatchRing>(ring);
-    auto buffer = Napi::ArrayBuffer::New(env, ring->slot(i), ring->bytes(), [](Napi::BasicEnv, void*, std::shared_ptr<BatchRing>* held) { delete held; }, owner);
-    list.Set(i, Napi::Uint8Array::New(env, ring->bytes(), buffer, 0));
-  }
-  return list;
-}
-
 Napi::Value open_trainer(const Napi::CallbackInfo& call) {
-  auto& environment = Environment::of(call.Env());
-  return environment.on_device(
+  const auto o = call[0].As<Napi::Object>();
+  return Environment::of(call.Env()).on_device(
       call.Env(),
-      [spec = trainer_spec(call[0].As<Napi::Object>()), distributed = args::boolean(call[0].As<Napi::Object>(), "distributed")]() mutable {
+      [spec = trainer_spec(o), distributed = args::boolean(o, "distributed")]() mutable {
         if (distributed) spec.group = ProcessGroup::current();
         return std::make_shared<Handle<AlignTrainer>>(std::make_unique<AlignTrainer>(spec));
       },
-      [&environment](Napi::Env env, const TrainerHandle& handle) -> Napi::Value {
-        environment.add(handle);
-        auto object = Napi::Object::New(env);
-        object.Set("slots", slots(env, handle->get().ring()));
-        object.Set("parameters", args::parameter_list(env, handle->get().tensors(State::value)));
+      [](Napi::Env env, const TrainerHandle& handle) -> Napi::Value {
+        auto object = trainer_object(env, handle);
         const auto method = [&](const char* name, Napi::Value (*function)(const TrainerHandle&, const Napi::CallbackInfo&)) {
           object.Set(name, Napi::Function::New(env, [handle, function](const Napi::CallbackInfo& c) { return function(handle, c); }));
         };
         method("openCache", open_cache);
         method("step", step);
         method("embed", embed);
-        method("restore", restore);
-        method("write", write);
-        add_close(env, object, handle);
         return object;
       });
 }

@@ -2,10 +2,9 @@
 
 #include <cstdint>
 
-namespace kuea::kernels {
+#include "kernels/scalar.h"
 
-/** A bf16 number's bits: the upper half of a float's. */
-using Bf16 = uint16_t;
+namespace kuea::kernels {
 
 /** y = x sigmoid(1.702 x), OpenAI's GELU, over count numbers; arithmetic in fp32, bf16 rounded to nearest even. */
 void quick_gelu(const float* x, float* y, int64_t count);

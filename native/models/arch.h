@@ -15,6 +15,14 @@ struct ClipVisionArch {
   Activation activation;
 };
 
+inline int64_t patches(const ClipVisionArch& arch) { return (arch.image_size / arch.patch_size) * (arch.image_size / arch.patch_size); }
+
+/** Shape of a LLaMA; see LlamaArch in lib/native/llava.ts. */
+struct LlamaArch {
+  int64_t width, layers, heads, mlp_width, vocabulary;
+  double rms_norm_eps, rope_theta;
+};
+
 /** How DINOv2's pos_embed is resampled to another grid; see Dinov2Arch in lib/native/addon.ts. */
 enum class Interpolation { offset, size, antialias };
 

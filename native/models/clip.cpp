@@ -8,19 +8,17 @@
 
 namespace kuea {
 
-ClipVision::ClipVision(const ClipVisionArch& arch, at::ScalarType compute, at::Device device)
-    : VisionModel(device),
-      arch_(arch),
-      conv1_(parameters_, "conv1.weight", "", arch.width, arch.patch_size, compute),
-      class_embedding_(parameters_.add("class_embedding", {arch.width})),
-      positional_embedding_(parameters_.add(
-          "positional_embedding", {(arch.image_size / arch.patch_size) * (arch.image_size / arch.patch_size) + 1, arch.width})),
-      ln_pre_(parameters_, "ln_pre", arch.width, 1e-5),
+ClipTower::ClipTower(Parameters& parameters, const ClipVisionArch& arch, int64_t layers, at::ScalarType compute)
+    : width_(arch.width),
+      conv1_(parameters, "conv1.weight", "", arch.width, arch.patch_size, compute),
+      class_embedding_(parameters.add("class_embedding", {arch.width})),
+      positional_embedding_(parameters.add("positional_embedding", {patches(arch) + 1, arch.width})),
+      ln_pre_(parameters, "ln_pre", arch.width, 1e-5),
       transformer_([&] {
         Transformer blocks;
-        for (int64_t i = 0; i < arch.layers; ++i) {
+        for (int64_t i = 0; i < layers; ++i) {
           const auto block = "transformer.resblocks." + std::to_string(i) + ".";
-          blocks.add(parameters_,
+          blocks.add(parameters,
                      {.norm1 = block + "ln_1",
                       .norm2 = block + "ln_2",
                       .mlp_first = block + "mlp.c_fc",
@@ -36,7 +34,18 @@ ClipVision::ClipVision(const ClipVisionArch& arch, at::ScalarType compute, at::D
                      compute);
         }
         return blocks;
-      }()),
+      }()) {}
+
+at::Tensor ClipTower::embed(const at::Tensor& pixels) const {
+  const auto patches = conv1_(pixels).to(at::kFloat);
+  const auto cls = class_embedding_.expand({pixels.size(0), 1, width_});
+  return ln_pre_(at::cat({cls, patches}, 1) + positional_embedding_);
+}
+
+ClipVision::ClipVision(const ClipVisionArch& arch, at::ScalarType compute, at::Device device)
+    : VisionModel(device),
+      arch_(arch),
+      tower_(parameters_, arch, arch.layers, compute),
       ln_post_(parameters_, "ln_post", arch.width, 1e-5),
       proj_(parameters_.add("proj", {arch.width, arch.embed_dim})) {}
 
@@ -47,11 +56,19 @@ void ClipVision::check_size(int64_t size) const {
 }
 
 at::Tensor ClipVision::embed(const at::Tensor& pixels, bool checkpointing) const {
-  const auto patches = conv1_(pixels).to(at::kFloat);
-  const auto cls = class_embedding_.expand({pixels.size(0), 1, arch_.width});
-  const auto x = ln_pre_(at::cat({cls, patches}, 1) + positional_embedding_);
   // The projection of one row an image is not worth rounding: fp32 in every precision.
-  return at::mm(ln_post_(transformer_.first_token(x, checkpointing)), proj_);
+  return at::mm(ln_post_(tower_.blocks().first_token(tower_.embed(pixels), checkpointing)), proj_);
+}
+
+ClipFeatures::ClipFeatures(const ClipVisionArch& arch, bool ln_post, at::ScalarType compute, at::Device device)
+    : parameters_(device, compute), tower_(parameters_, arch, arch.layers - 1, compute) {
+  if (ln_post) ln_post_.emplace(parameters_, "ln_post", arch.width, 1e-5);
+}
+
+at::Tensor ClipFeatures::operator()(const at::Tensor& pixels) const {
+  const auto tokens = tower_.blocks()(tower_.embed(pixels));
+  const auto patches = tokens.narrow(1, 1, tokens.size(1) - 1);
+  return ln_post_ ? (*ln_post_)(patches) : patches;
 }
 
 }  // namespace kuea

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <optional>
+#include <vector>
+
 #include "models/vision_model.h"
 #include "nn/layer_norm.h"
 #include "nn/patch_embed.h"
@@ -7,7 +10,25 @@
 
 namespace kuea {
 
-/** CLIP's vision transformer (Radford et al. 2021) under OpenAI's and open_clip's names, without their `visual.` prefix. */
+/** The patch embedding and the first `layers` blocks of CLIP's vision transformer (Radford et al. 2021). */
+class ClipTower {
+ public:
+  ClipTower(Parameters& parameters, const ClipVisionArch& arch, int64_t layers, at::ScalarType compute);
+
+  /** pixels fp32 [n, 3, s, s], normalised -> fp32 [n, patches + 1, width], what the first block is given. The class token comes first. */
+  at::Tensor embed(const at::Tensor& pixels) const;
+  const Transformer& blocks() const { return transformer_; }
+
+ private:
+  int64_t width_;
+  PatchEmbed conv1_;
+  at::Tensor class_embedding_;
+  at::Tensor positional_embedding_;
+  LayerNorm ln_pre_;
+  Transformer transformer_;
+};
+
+/** The whole of it, under OpenAI's and open_clip's names without their `visual.` prefix. */
 class ClipVision final : public VisionModel {
  public:
   ClipVision(const ClipVisionArch& arch, at::ScalarType compute, at::Device device);
@@ -18,13 +39,28 @@ class ClipVision final : public VisionModel {
 
  private:
   ClipVisionArch arch_;
-  PatchEmbed conv1_;
-  at::Tensor class_embedding_;
-  at::Tensor positional_embedding_;
-  LayerNorm ln_pre_;
-  Transformer transformer_;
+  ClipTower tower_;
   LayerNorm ln_post_;
   at::Tensor proj_;
+};
+
+/**
+ * What LLaVA sees: the patch tokens after the last block but one, as they are or through ln_post. Frozen, in the dtype of the arithmetic; the last block is
+ * not loaded.
+ */
+class ClipFeatures {
+ public:
+  ClipFeatures(const ClipVisionArch& arch, bool ln_post, at::ScalarType compute, at::Device device);
+
+  /** pixels fp32 [n, 3, s, s], normalised -> fp32 [n, patches, width]. */
+  at::Tensor operator()(const at::Tensor& pixels) const;
+
+  const std::vector<Parameter>& parameters() const { return parameters_.all(); }
+
+ private:
+  Parameters parameters_;
+  ClipTower tower_;
+  std::optional<LayerNorm> ln_post_;
 };
 
 }  // namespace kuea

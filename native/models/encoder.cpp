@@ -4,13 +4,10 @@
 #include <ATen/ops/tensor.h>
 
 namespace kuea {
-namespace {
 
 at::Tensor channels(const std::array<double, 3>& values, at::Device device) {
   return at::tensor(at::ArrayRef<double>(values.data(), 3), at::kFloat).view({1, 3, 1, 1}).to(device);
 }
-
-}  // namespace
 
 Encoder::Encoder(const EncoderSpec& spec, at::ScalarType compute, at::Device device)
     : model_(make_model(spec.arch, compute, device)), mean_(channels(spec.mean, device)), std_(channels(spec.std, device)) {

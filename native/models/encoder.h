@@ -18,6 +18,9 @@ struct EncoderSpec {
   std::array<double, 3> mean, std;
 };
 
+/** Statistics as fp32 [1, 3, 1, 1]. */
+at::Tensor channels(const std::array<double, 3>& values, at::Device device);
+
 /** A vision model with its weights and the statistics that its pixels are normalised with. */
 class Encoder {
  public:

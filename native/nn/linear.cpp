@@ -7,12 +7,12 @@
 namespace kuea {
 
 Linear::Linear(Parameters& parameters, const std::string& weight_name, const std::string& bias_name, int64_t in, int64_t out, at::ScalarType compute)
-    : compute_(compute), weight_(parameters.add(weight_name, {out, in})) {
-  if (!bias_name.empty()) bias_ = parameters.add(bias_name, {out});
+    : compute_(compute), weight_(parameters.add_linear(weight_name, {out, in})) {
+  if (!bias_name.empty()) bias_ = parameters.add_linear(bias_name, {out});
 }
 
 void Linear::refresh() const {
-  if (compute_ == at::kFloat) {
+  if (weight_.scalar_type() == compute_) {
     weight_compute_ = weight_.detach();
     if (bias_.defined()) bias_compute_ = bias_.detach();
     return;

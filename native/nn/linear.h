@@ -9,7 +9,7 @@
 
 namespace kuea {
 
-/** Affine map with fp32 master weights; see ops/linear.h. */
+/** Affine map with fp32 master weights, or frozen ones in the dtype of the arithmetic (Parameters); see ops/linear.h. */
 class Linear {
  public:
   /** Parameters are named by the caller, because upstreams differ (in_proj_weight, qkv.weight). An empty bias name means no bias. */

@@ -1,13 +1,11 @@
 #include "nn/parameters.h"
 
-#include <utility>
-
 #include <ATen/ops/empty.h>
 
 namespace kuea {
 
-at::Tensor Parameters::add(std::string name, at::IntArrayRef shape) {
-  auto value = at::empty(shape, at::TensorOptions().dtype(at::kFloat).device(device_));
+at::Tensor Parameters::add(std::string name, at::IntArrayRef shape, at::ScalarType dtype) {
+  auto value = at::empty(shape, at::TensorOptions().dtype(dtype).device(device_));
   list_.push_back({std::move(name), value});
   return value;
 }

@@ -4,6 +4,11 @@
 
 namespace kuea {
 
+at::Tensor Transformer::operator()(at::Tensor x) const {
+  for (const auto& block : blocks_) x = block(x);
+  return x;
+}
+
 at::Tensor Transformer::first_token(at::Tensor x, bool checkpointing) const {
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const auto& block = blocks_[i];

@@ -8,10 +8,13 @@
 
 namespace kuea {
 
-/** A stack of blocks of which only the first token is read at the end. */
+/** A stack of blocks. */
 class Transformer {
  public:
   void add(Parameters& parameters, const BlockSpec& spec, at::ScalarType compute) { blocks_.emplace_back(parameters, spec, compute); }
+
+  /** x fp32 [n, tokens, width] -> the same shape. */
+  at::Tensor operator()(at::Tensor x) const;
 
   /**
    * x fp32 [n, tokens, width] -> fp32 [n, width], the first token after the last block. With `checkpointing` a block keeps its input alone and

@@ -7,20 +7,22 @@
 #include <new>
 #include <vector>
 
+#include <ATen/core/CachingHostAllocator.h>
 #include <c10/core/Allocator.h>
+#include <c10/core/Device.h>
 
 namespace kuea {
 
 /**
- * Batches of pixels, filled by JavaScript and read by the device thread: `slots` blocks of `bytes`, aligned to a cache line, zeroed. `pinned` allocates
- * memory that a GPU copies from by itself; null for the CPU.
+ * Batches of pixels, filled by JavaScript and read by the device thread: `slots` blocks of `bytes`, aligned to a cache line, zeroed; for a GPU in memory that
+ * it copies from by itself.
  */
 class BatchRing {
  public:
-  BatchRing(size_t slots, size_t bytes, c10::Allocator* pinned) : bytes_(bytes) {
+  BatchRing(size_t slots, size_t bytes, c10::Device device) : bytes_(bytes) {
     const size_t padded = (bytes + 63) / 64 * 64;
     for (size_t i = 0; i < slots; ++i) {
-      slots_.push_back(pinned != nullptr ? pinned->allocate(padded) : pageable(padded));
+      slots_.push_back(device.is_cpu() ? pageable(padded) : at::getHostAllocator(device.type())->allocate(padded));
       std::fill_n(slot(i), padded, uint8_t{0});
     }
   }

@@ -15,6 +15,9 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
+  /** Takes the pages that lie wholly in [offset, offset + size) out of this process's memory; they are read again when touched. */
+  void forget(size_t offset, size_t size) const;
+
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
 

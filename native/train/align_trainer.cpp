@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/CachingHostAllocator.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cosine_similarity.h>
@@ -43,8 +42,7 @@ AlignTrainer::AlignTrainer(const TrainerSpec& spec)
       student_(spec.student, spec.compute, spec.device),
       kernel_(make_kernel(spec)),
       optimizer_(spec.optimizer),
-      ring_(std::make_shared<BatchRing>(spec.slots, spec.batch_size * 3 * spec.image_size * spec.image_size,
-                                        spec.device.is_cpu() ? nullptr : at::getHostAllocator(spec.device.type()))),
+      ring_(std::make_shared<BatchRing>(spec.slots, spec.batch_size * 3 * spec.image_size * spec.image_size, spec.device)),
       uploads_(spec.device),
       guard_(spec.device) {
   student_.model().check_size(spec.image_size);

@@ -16,6 +16,7 @@
 #include "runtime/upload_stream.h"
 #include "train/embedding_cache.h"
 #include "train/finite_guard.h"
+#include "train/state.h"
 #include "weights/load.h"
 
 namespace kuea {
@@ -48,9 +49,6 @@ struct TrainerSpec {
 struct StepMetrics {
   double loss, kernel_loss, anchor_loss, cosine_to_original, gamma, c, sigma, seconds, exchange_seconds, reduce_seconds;
 };
-
-/** Which of a parameter's three tensors a checkpoint holds. */
-enum class State { value, exp_avg, exp_avg_sq };
 
 /**
  * The published method: L = w mean_ij (K_clip - K_dino)^2 + mean_i |f(I_i) - f0(I_i)|^2 over one batch, every parameter of the student trained by

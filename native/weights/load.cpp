@@ -49,6 +49,7 @@ void load_tensors(const std::vector<Parameter>& parameters, const std::vector<Lo
       flags[static_cast<size_t>(i)] = true;
     }
     target.copy_(source);
+    reader.release(step.source);
   }
 
   std::string missing;

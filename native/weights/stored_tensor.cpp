@@ -31,7 +31,7 @@ int64_t extent(const std::vector<int64_t>& shape, const std::vector<int64_t>& st
 
 at::Tensor TensorReader::view(const StoredTensor& stored) {
   auto& file = files_[stored.file];
-  if (!file) file = std::make_unique<MappedFile>(stored.file);
+  if (!file) file = std::make_shared<MappedFile>(stored.file);
   const auto strides = stored.strides.empty() ? row_major(stored.shape) : stored.strides;
   const auto itemsize = static_cast<int64_t>(c10::elementSize(stored.dtype));
   const auto bytes = extent(stored.shape, strides) * itemsize;
@@ -46,7 +46,7 @@ at::Tensor TensorReader::view(const StoredTensor& stored) {
   if (bytes == 0) {
     tensor = at::empty(stored.shape, options);
   } else if (reinterpret_cast<uintptr_t>(address) % static_cast<uintptr_t>(itemsize) == 0) {
-    tensor = at::from_blob(address, stored.shape, strides, options);
+    tensor = at::from_blob(address, stored.shape, strides, [file](void*) {}, options);
   } else {
     // safetensors headers written without padding leave tensors at odd addresses.
     auto copy = at::empty({bytes / itemsize}, options);
@@ -54,6 +54,13 @@ at::Tensor TensorReader::view(const StoredTensor& stored) {
     tensor = copy.as_strided(stored.shape, strides);
   }
   return stored.transpose ? tensor.t() : tensor;
+}
+
+void TensorReader::release(const StoredTensor& stored) {
+  const auto found = files_.find(stored.file);
+  if (found == files_.end() || !stored.strides.empty()) return;
+  const auto bytes = extent(stored.shape, row_major(stored.shape)) * static_cast<int64_t>(c10::elementSize(stored.dtype));
+  found->second->forget(static_cast<size_t>(stored.offset), static_cast<size_t>(bytes));
 }
 
 }  // namespace kuea

@@ -23,17 +23,20 @@ struct StoredTensor {
   bool transpose = false;
 };
 
-/** Reads stored tensors; keeps each file mapped while it lives. */
+/** Reads stored tensors; maps each file once. */
 class TensorReader {
  public:
   /**
-   * The tensor as it lies in the file (transposed if asked for): a view of the map, read-only, valid while the reader lives. Throws Error
-   * `bad_tensor` when it does not lie within the file: a map read past its end kills the process.
+   * The tensor as it lies in the file (transposed if asked for): a view of the map, read-only, which keeps the file mapped. Throws Error `bad_tensor`
+   * when it does not lie within the file: a map read past its end kills the process.
    */
   at::Tensor view(const StoredTensor& stored);
 
+  /** Says that this tensor's bytes were copied: its pages leave the process's memory. For row-major ones; others are left as they are. */
+  void release(const StoredTensor& stored);
+
  private:
-  std::map<std::string, std::unique_ptr<MappedFile>> files_;
+  std::map<std::string, std::shared_ptr<MappedFile>> files_;
 };
 
 }  // namespace kuea

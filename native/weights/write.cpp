@@ -63,7 +63,7 @@ void write_tensors(const std::string& path, std::span<const std::byte> header, c
   OutputFile file(path);
   file.append(header.data(), header.size());
   for (const auto& make : tensors) {
-    const auto tensor = make().to(at::kCPU, at::kFloat).contiguous();
+    const auto tensor = make().to(at::kCPU).contiguous();
     file.append(tensor.const_data_ptr(), tensor.nbytes());
   }
   file.finish();

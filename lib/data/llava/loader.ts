@@ -3,7 +3,7 @@ import type { MicroBatch } from '../../native/llava.js';
 import { imageToken } from '../../text/vicuna.js';
 import { Channel } from '../channel.js';
 import { defaultConcurrency, Limiter } from '../concurrency.js';
-import { SkippedImages } from '../skipped.js';
+import { SkippedImages, type SkippedImage } from '../skipped.js';
 import { firstFit, giveShares, imagesPerSlot, measure, type LossNormalisation, type PlannedSample, type SlotOptions } from './packing.js';
 import type { UpdateSampler } from './sampler.js';
 import type { SampleSource } from './source.js';
@@ -61,8 +61,8 @@ interface Filled {
  */
 export class MicroBatchLoader implements AsyncIterable<Update> {
   private readonly free = new Channel<number>();
-  /** The micro-batches of each update, and after them null. */
-  private readonly ready = new Channel<Promise<Filled | null> | null>();
+  /** The micro-batches of each update, and its end. */
+  private readonly ready = new Channel<{ filling: Promise<Filled | null> } | 'end'>();
   private readonly filling = new Set<Promise<unknown>>();
   private readonly limiter: Limiter;
   private skipped: SkippedImages | undefined;
@@ -78,6 +78,16 @@ export class MicroBatchLoader implements AsyncIterable<Update> {
   /** Distinct undecodable images so far, those of an earlier part of the run included. */
   get skippedCount(): number {
     return this.skipped?.count ?? 0;
+  }
+
+  /** Undecodable images since it was last asked. */
+  takeSkipped(): SkippedImage[] {
+    return this.skipped?.takeFresh() ?? [];
+  }
+
+  /** Lists images that other ranks met. Throws KueaError `too_many_skipped`. */
+  async addSkipped(images: readonly SkippedImage[]): Promise<void> {
+    for (const image of images) await this.skipped?.add(image);
   }
 
   /** Gives a slot back to be filled. */
@@ -116,9 +126,9 @@ export class MicroBatchLoader implements AsyncIterable<Update> {
     for (;;) {
       const asked = performance.now();
       const next = await this.ready.take();
-      const filled = await next;
+      const filled = next === 'end' ? null : await next.filling;
       update.waitMs += performance.now() - asked;
-      if (next === null) return;
+      if (next === 'end') return;
       if (!filled) continue;
       update.samples += filled.batch.lengths.length;
       update.decodeMs = Math.max(update.decodeMs, filled.decodeMs);
@@ -135,9 +145,9 @@ export class MicroBatchLoader implements AsyncIterable<Update> {
         this.filling.add(batch);
         // Reported when its turn comes; until then a failure must not count as unhandled.
         batch.catch(() => {}).finally(() => this.filling.delete(batch));
-        this.ready.push(batch);
+        this.ready.push({ filling: batch });
       }
-      this.ready.push(null);
+      this.ready.push('end');
     }
   }
 
@@ -205,7 +215,7 @@ export class MicroBatchLoader implements AsyncIterable<Update> {
       return true;
     } catch (error) {
       if (!(error instanceof KueaError) || error.code !== 'undecodable_image') throw error;
-      await this.skipped!.add(sample.index, this.options.source.name(sample.index), error.message);
+      await this.skipped!.add({ index: sample.index, name: this.options.source.name(sample.index), reason: error.message });
       return false;
     }
   }

@@ -17,13 +17,10 @@ function bad(file: string, at: number, why: string, cause?: unknown): KueaError 
 
 /** JSON of one record; `start` is its place in the file. */
 function parse(file: string, bytes: Buffer, start: number): unknown {
-  const text = bytes.toString('utf8');
   try {
-    return JSON.parse(text);
+    return JSON.parse(bytes.toString('utf8'));
   } catch (error) {
-    const { message } = error as Error;
-    const position = /position (\d+)/.exec(message)?.[1];
-    throw bad(file, start + (position ? Buffer.byteLength(text.slice(0, Number(position))) : 0), `found a record that is no JSON (${message})`, error);
+    throw bad(file, start, `begins a record that is no JSON (${(error as Error).message})`, error);
   }
 }
 
@@ -35,7 +32,7 @@ export async function scanRecords(file: string, visit: (record: unknown, offset:
   const handle = await open(file);
   const hash = createHash('sha256');
   try {
-    const chunk = Buffer.alloc(window);
+    const chunk = Buffer.allocUnsafe(window);
     /** What has been read from byte `base` of the file on; bytes before `at` have been looked at. */
     let bytes: Buffer = Buffer.alloc(0);
     let [base, at] = [0, 0];

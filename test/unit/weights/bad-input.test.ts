@@ -7,7 +7,8 @@ import { expect } from 'chai';
 
 import { packageRoot } from '../../../lib/native/load.js';
 import { openWeights } from '../../../lib/weights/open.js';
-import { buildHeader, readSafetensors, readShardedSafetensors } from '../../../lib/weights/safetensors.js';
+import { readTensors } from '../../../lib/weights/read-tensors.js';
+import { buildHeader, readSafetensors } from '../../../lib/weights/safetensors.js';
 import { readTorchFile } from '../../../lib/weights/torch-file.js';
 
 const goldens = join(packageRoot(), 'test/golden/encoders');
@@ -77,8 +78,8 @@ describe('damaged and hostile weights', () => {
       expect(metadata).to.deep.equal({ k: 'v' });
       expect(tensors.get('c')).to.include({ dtype: 'U8', offset: header.length + 8 });
       const index = file('model.safetensors.index.json', JSON.stringify({ weight_map: { c: 'model-1.safetensors' } }));
-      expect([...(await readShardedSafetensors(index)).tensors.keys()]).to.deep.equal(['c']);
-      expect((await failure(readShardedSafetensors(file('bad.index.json', JSON.stringify({ weight_map: { d: 'model-1.safetensors' } }))))).message).to.match(/has no tensor d/);
+      expect([...(await readTensors(index)).tensors.keys()]).to.deep.equal(['c']);
+      expect((await failure(readTensors(file('bad.index.json', JSON.stringify({ weight_map: { d: 'model-1.safetensors' } }))))).message).to.match(/has no tensor d/);
     });
   });
 

@@ -1,0 +1,5 @@
+import { packageVersion } from '../native/load.js';
+import { loraCommand } from './lora-command.js';
+import { runCli } from './run-cli.js';
+
+await runCli(loraCommand('kuea-lora').version(packageVersion()));

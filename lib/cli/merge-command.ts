@@ -1,0 +1,20 @@
+import { Command, Option } from 'commander';
+
+import { loadAddon } from '../native/load.js';
+import { mergeAdapter } from '../weights/merge.js';
+import { openLlava } from '../weights/open-llava.js';
+
+export function mergeCommand(): Command {
+  return new Command('merge')
+    .description('Add an adapter to its model: one LLaVA, which needs no adapter any more.')
+    .requiredOption('--model <ref>', 'LLaVA-1.5 that the adapter was trained on: a folder or a hub id')
+    .requiredOption('--adapter <dir>', "adapter in PEFT's layout, such as OUT/export of kuea-lora")
+    .option('--vision-tower <ref>', "CLIP that it sees with (default: the adapter's, or the model's own)")
+    .option('--any-base', 'take the adapter although it was trained on another base')
+    .addOption(new Option('--to <layout>', "original: as its authors' code reads it; hf: as transformers does").choices(['original', 'hf']).makeOptionMandatory())
+    .requiredOption('--out <dir>', 'folder to make')
+    .action(async ({ model, to, out, ...options }: { model: string; adapter: string; visionTower?: string; anyBase?: boolean; to: 'original' | 'hf'; out: string }) => {
+      await mergeAdapter(loadAddon(), await openLlava(model, options), out, to);
+      console.log(`wrote ${out}`);
+    });
+}
