@@ -1,15 +1,15 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { loadAddon } from '../../../lib/native/load.js';
+import { loadAddon, packageRoot } from '../../../lib/native/load.js';
+import { toBytes } from '../../../lib/weights/key-map.js';
 import { mergeAdapter, type MergeOptions } from '../../../lib/weights/merge.js';
 import type { Json } from '../../../lib/weights/model-folder.js';
 import { openLlava } from '../../../lib/weights/open-llava.js';
 import { readTensors } from '../../../lib/weights/read-tensors.js';
-import { toBytes } from '../../../lib/weights/key-map.js';
 import { bytesOf, changed, expected, failure, golden, hashes, manifest } from './llava-support.js';
 
 /** Numbers of an F16 array. */
@@ -112,6 +112,13 @@ describe('merging an adapter', () => {
     expect(Object.keys(json(out, 'tokenizer_config.json')['added_tokens_decoder'] as Json)).to.deep.equal(['2', '40', '41']);
     expect(json(out, 'preprocessor_config.json')).to.include({ image_processor_type: 'LlavaImageProcessor', do_pad: true });
     expect(json(await merge(base, 'original'), 'tokenizer.json')).to.deep.equal(json(base, 'tokenizer.json'));
+
+    // SentencePiece's model alone becomes a tokenizer.json, which puts <s> before a text.
+    rmSync(join(base, 'tokenizer.json'));
+    cpSync(join(packageRoot(), 'test/golden/text/tokenizer.model'), join(base, 'tokenizer.model'));
+    const { added_tokens: added, post_processor: processor } = json(await merge(base, 'hf'), 'tokenizer.json');
+    expect((added as Json[]).map(({ content }) => content)).to.include.members(['<s>', '</s>', '<image>', '<pad>']);
+    expect((processor as Json)['single']).to.deep.equal([{ SpecialToken: { id: '<s>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }]);
   });
 
   it('that fails leaves nothing', async () => {
