@@ -60,6 +60,26 @@ describe('merging an adapter', () => {
     }
   }
 
+  it('changes no answer: merged in either layout, or beside its base', async () => {
+    const answer = async (ref: string, adapterRef?: string) => {
+      const { model, adapter, patches } = await openLlava(ref, { adapter: adapterRef });
+      const lora = adapter && { rank: adapter.rank, alpha: adapter.alpha, weights: adapter.weights, seed: 0 };
+      const llava = await loadAddon().openLlava({ ...model, basePrecision: 'fp32', precision: 'fp32', lora, device: 'cpu' });
+      try {
+        const tokens = Int32Array.of(1, 7, ...Array<number>(patches).fill(-200), 12, 30);
+        const pixels = Uint8Array.from({ length: 3 * 64 }, (_, i) => (i * 37) % 256);
+        const ids = [await llava.prefill({ tokens, imageRows: Int32Array.from({ length: patches }, (_, i) => i), pixels, images: 1 })];
+        while (ids.length < 12) ids.push(await llava.next(ids.at(-1)!));
+        return ids;
+      } finally {
+        await llava.close();
+      }
+    };
+    const unmerged = await answer(golden('original'), golden('adapter-original'));
+    expect(await answer(golden('original'))).to.not.deep.equal(unmerged);
+    for (const to of ['original', 'hf'] as const) expect(await answer(await merge(golden('original'), to))).to.deep.equal(unmerged);
+  });
+
   it('gives a vocabulary of the original two tokens and a round number of rows, copies of <unk>', async () => {
     const { model, imageToken } = await openLlava(await merge(golden('original'), 'hf'));
     expect([model.llama.vocabulary, imageToken]).to.deep.equal([64, manifest.vocabulary]);
