@@ -19,6 +19,8 @@ export class TextTokenizer {
   readonly bos: number;
   readonly eos: number;
   readonly unk: number | undefined;
+  /** One more than the highest id: what a model's vocabulary must hold. */
+  readonly vocabulary: number;
   /** How the end is written in text. */
   readonly eosText: string;
   private readonly tokenizer: Tokenizer;
@@ -40,6 +42,7 @@ export class TextTokenizer {
     const [bos, eos] = [id(text('bos_token', '<s>')), id(this.eosText)];
     if (bos === undefined || eos === undefined) throw new KueaError('bad_tokenizer', `expected tokens for the beginning and the end of a text in ${from}, such as <s> and </s>, found none`);
     [this.bos, this.eos, this.unk] = [bos, eos, id(text('unk_token', '<unk>'))];
+    this.vocabulary = 1 + [...this.tokenizer.get_vocab().values()].reduce((highest, id) => Math.max(highest, id), 0);
   }
 
   /** Ids of a text; nothing is put before or after it. Special tokens that are written out in it (`</s>`) become their ids. */

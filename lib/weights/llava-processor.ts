@@ -1,3 +1,7 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { fromSentencePiece } from '../text/sentencepiece.js';
 import { readJson, type Json } from './model-folder.js';
 import type { LlavaWeights } from './open-llava.js';
 import { copyCompanions, writeJson } from './output.js';
@@ -27,14 +31,37 @@ export async function writeHfProcessor(llava: LlavaWeights, folder: string, imag
   });
 }
 
+/** tokenizer.json of a folder, made from SentencePiece's model where there is that alone: transformers reads a LLaVA's tokenizer in this form only. */
+async function tokenizerJson(folder: string, config: Json | null): Promise<Json | null> {
+  const json = await readJson(folder, 'tokenizer.json');
+  if (json) return json;
+  const file = join(folder, 'tokenizer.model');
+  const model = await readFile(file).catch(() => null);
+  if (!model) return null;
+  const made = fromSentencePiece(model, file, config?.['legacy'] !== false);
+  const added = made['added_tokens'] as { id: number; content: string }[];
+  const bos = added.find(({ content }) => content === '<s>');
+  const sequence = (id: string, type_id: number) => [...(bos ? [{ SpecialToken: { id: '<s>', type_id } }] : []), { Sequence: { id, type_id } }];
+  return {
+    ...made,
+    added_tokens: added.map((token) => ({ ...special(token.content), ...token })),
+    post_processor: {
+      type: 'TemplateProcessing', single: sequence('A', 0), pair: [...sequence('A', 0), ...sequence('B', 1)],
+      special_tokens: bos ? { '<s>': { id: '<s>', ids: [bos.id], tokens: ['<s>'] } } : {},
+    },
+  };
+}
+
 async function addTokens(from: string, to: string, tokens: Record<string, number>): Promise<void> {
-  const [config, json] = [await readJson(from, 'tokenizer_config.json'), await readJson(from, 'tokenizer.json')];
-  const decoder = Object.fromEntries(Object.entries(tokens).map(([content, id]) => [id, special(content)]));
-  await writeJson(to, 'tokenizer_config.json', {
-    tokenizer_class: 'LlamaTokenizer', ...config, added_tokens_decoder: { ...(config?.['added_tokens_decoder'] as Json | undefined), ...decoder },
-    pad_token: '<pad>', image_token: '<image>', extra_special_tokens: { image_token: '<image>' }, processor_class: 'LlavaProcessor',
-  });
-  if (!json) return writeJson(to, 'added_tokens.json', tokens);
+  const config = await readJson(from, 'tokenizer_config.json');
+  const json = await tokenizerJson(from, config);
+  if (!json) return;
   const added = Object.entries(tokens).map(([content, id]) => ({ id, ...special(content) }));
   await writeJson(to, 'tokenizer.json', { ...json, added_tokens: [...((json['added_tokens'] as Json[] | undefined) ?? []), ...added] });
+  const decoder = Object.fromEntries(added.map(({ id, ...token }) => [id, token]));
+  await writeJson(to, 'tokenizer_config.json', {
+    tokenizer_class: 'LlamaTokenizer', bos_token: '<s>', eos_token: '</s>', unk_token: '<unk>', ...config,
+    added_tokens_decoder: { ...(config?.['added_tokens_decoder'] as Json | undefined), ...decoder },
+    pad_token: '<pad>', image_token: '<image>', extra_special_tokens: { image_token: '<image>' }, processor_class: 'LlavaProcessor',
+  });
 }

@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { KueaError } from '../../errors.js';
 import type { TextTokenizer } from '../../text/tokenizer.js';
 import { checkTurns, encodeConversation, ignoreLabel, imageToken, UnusableConversation, type Encoded, type Turn } from '../../text/vicuna.js';
-import { asUndecodable } from '../decode.js';
 import { prepareImage, type ImageGeometry } from './image.js';
 import { scanRecords } from './records.js';
 import type { Sample, SampleSource } from './source.js';
@@ -158,31 +157,35 @@ export function finish({ ids, labels }: Encoded, patches: number, maxLength: num
 export async function openConversations(file: string, index: Index, options: ConversationOptions): Promise<SampleSource> {
   const handle = await open(file);
   const { images, tokenizer, patches, maxLength, size, aspect } = options;
+  // Not the rest of the index: the paths of all images would stay in memory.
+  const { records, offsets, sizes, lengths, sha256 } = index;
   return {
-    length: index.records.length,
+    length: records.length,
     pixels: 'u8',
-    lengths: index.lengths,
+    lengths,
     skipped: index.unusable.length,
-    name: (i) => `record ${index.records[i]!}`,
+    name: (i) => `record ${records[i]!}`,
 
     async read(i): Promise<Sample> {
-      const record = (await readRecord(handle, file, index.offsets[i]!, index.sizes[i]!)) as LlavaRecord;
+      const record = (await readRecord(handle, file, offsets[i]!, sizes[i]!)) as LlavaRecord;
       const image = imageOf(record);
       const encoded = encodeConversation(tokenizer, checkTurns(record.conversations, image !== null), image !== null);
       return {
         ...finish(encoded, patches, maxLength),
         copyPixels: async (target, offset) => {
-          await prepareImage(join(images, image!), { size, aspect }, target, offset).catch((error: unknown) => {
-            const { code, message } = asUndecodable(error);
-            throw new KueaError(code, `${image}: ${message}`, { cause: error });
-          });
+          try {
+            await prepareImage(join(images, image!), { size, aspect }, target, offset);
+          } catch (error) {
+            if (!(error instanceof KueaError)) throw error;
+            throw new KueaError(error.code, `${image}: ${error.message}`, { cause: error });
+          }
         },
       };
     },
 
     /** Covers the file's bytes and which of its records are used; not the images. */
     async fingerprint() {
-      return createHash('sha256').update(`kuea conversations 1\n${index.sha256}\n`).update(index.records).digest('hex');
+      return createHash('sha256').update(`kuea conversations 1\n${sha256}\n`).update(records).digest('hex');
     },
 
     close: () => handle.close(),

@@ -18,7 +18,7 @@ describe('TextTokenizer', () => {
       expect(tokenizer.encode(text), JSON.stringify(text)).to.deep.equal(ids);
       expect(tokenizer.decode(ids), JSON.stringify(text)).to.equal(decoded);
     }
-    expect([tokenizer.bos, tokenizer.eos, tokenizer.unk]).to.deep.equal([1, 2, 0]);
+    expect([tokenizer.bos, tokenizer.eos, tokenizer.unk, tokenizer.vocabulary]).to.deep.equal([1, 2, 0, 520]);
   });
 
   it("gives LLaMA's ids on its true vocabulary", () => {
@@ -55,7 +55,8 @@ describe('TextTokenizer', () => {
       const json = fromSentencePiece(llamaModel(), '', true) as { added_tokens: object[] };
       json.added_tokens.push({ id: 32000, content: '<image>', special: true, normalized: false }, { id: 32001, content: '<pad>', special: true, normalized: false });
       await write(folder, { 'tokenizer.json': JSON.stringify(json) });
-      expect((await openTokenizer(folder)).encode('<image>')).to.deep.equal(slowIds('<image>'));
+      const hf = await openTokenizer(folder);
+      expect([hf.encode('<image>'), hf.vocabulary]).to.deep.equal([slowIds('<image>'), 32000]);
     });
   });
 

@@ -1,15 +1,15 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { loadAddon } from '../../../lib/native/load.js';
+import { loadAddon, packageRoot } from '../../../lib/native/load.js';
+import { toBytes } from '../../../lib/weights/key-map.js';
 import { mergeAdapter, type MergeOptions } from '../../../lib/weights/merge.js';
 import type { Json } from '../../../lib/weights/model-folder.js';
 import { openLlava } from '../../../lib/weights/open-llava.js';
 import { readTensors } from '../../../lib/weights/read-tensors.js';
-import { toBytes } from '../../../lib/weights/key-map.js';
 import { bytesOf, changed, expected, failure, golden, hashes, manifest } from './llava-support.js';
 
 /** Numbers of an F16 array. */
@@ -59,6 +59,26 @@ describe('merging an adapter', () => {
       });
     }
   }
+
+  it('changes no answer: merged in either layout, or beside its base', async () => {
+    const answer = async (ref: string, adapterRef?: string) => {
+      const { model, adapter, patches } = await openLlava(ref, { adapter: adapterRef });
+      const lora = adapter && { rank: adapter.rank, alpha: adapter.alpha, weights: adapter.weights, seed: 0 };
+      const llava = await loadAddon().openLlava({ ...model, basePrecision: 'fp32', precision: 'fp32', lora, device: 'cpu' });
+      try {
+        const tokens = Int32Array.of(1, 7, ...Array<number>(patches).fill(-200), 12, 30);
+        const pixels = Uint8Array.from({ length: 3 * 64 }, (_, i) => (i * 37) % 256);
+        const ids = [await llava.prefill({ tokens, imageRows: Int32Array.from({ length: patches }, (_, i) => i), pixels, images: 1 })];
+        while (ids.length < 12) ids.push(await llava.next(ids.at(-1)!));
+        return ids;
+      } finally {
+        await llava.close();
+      }
+    };
+    const unmerged = await answer(golden('original'), golden('adapter-original'));
+    expect(await answer(golden('original'))).to.not.deep.equal(unmerged);
+    for (const to of ['original', 'hf'] as const) expect(await answer(await merge(golden('original'), to))).to.deep.equal(unmerged);
+  });
 
   it('gives a vocabulary of the original two tokens and a round number of rows, copies of <unk>', async () => {
     const { model, imageToken } = await openLlava(await merge(golden('original'), 'hf'));
@@ -112,6 +132,13 @@ describe('merging an adapter', () => {
     expect(Object.keys(json(out, 'tokenizer_config.json')['added_tokens_decoder'] as Json)).to.deep.equal(['2', '40', '41']);
     expect(json(out, 'preprocessor_config.json')).to.include({ image_processor_type: 'LlavaImageProcessor', do_pad: true });
     expect(json(await merge(base, 'original'), 'tokenizer.json')).to.deep.equal(json(base, 'tokenizer.json'));
+
+    // SentencePiece's model alone becomes a tokenizer.json, which puts <s> before a text.
+    rmSync(join(base, 'tokenizer.json'));
+    cpSync(join(packageRoot(), 'test/golden/text/tokenizer.model'), join(base, 'tokenizer.model'));
+    const { added_tokens: added, post_processor: processor } = json(await merge(base, 'hf'), 'tokenizer.json');
+    expect((added as Json[]).map(({ content }) => content)).to.include.members(['<s>', '</s>', '<image>', '<pad>']);
+    expect((processor as Json)['single']).to.deep.equal([{ SpecialToken: { id: '<s>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }]);
   });
 
   it('that fails leaves nothing', async () => {

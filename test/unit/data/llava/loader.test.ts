@@ -4,12 +4,14 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 
 import { MicroBatchLoader, type MicroBatchLoaderOptions, type Update } from '../../../../lib/data/llava/loader.js';
+import { openSamples } from '../../../../lib/data/llava/open.js';
 import { imagesPerSlot } from '../../../../lib/data/llava/packing.js';
 import { UpdateSampler } from '../../../../lib/data/llava/sampler.js';
 import type { SampleSource } from '../../../../lib/data/llava/source.js';
 import { KueaError } from '../../../../lib/errors.js';
 import type { MicroBatch } from '../../../../lib/native/llava.js';
-import { failure, inFolder } from '../support.js';
+import { failure, inFolder, write } from '../support.js';
+import { safetensors } from './support.js';
 
 const patches = 3;
 const imageSize = 2;
@@ -221,6 +223,35 @@ describe('MicroBatchLoader', () => {
       expect(source.copies).to.equal(copies);
       expect(o.slots).to.deep.equal(slots);
     }
+  });
+
+  it('brings ids and F32 pixels of a .safetensors file as they are', async () => {
+    await inFolder(async (folder) => {
+      const pixels = Array.from({ length: 3 * imageBytes }, (_, i) => i / 7);
+      const ids = [1, 9, 9, 9, 5, 1, 6, 7, 8, 2, 1, 9, 9, 9, 4];
+      await write(folder, {
+        'a.safetensors': safetensors({
+          input_ids: { dtype: 'I64', shape: [3, 5], values: ids },
+          labels: { dtype: 'I64', shape: [3, 5], values: ids.map((id, i) => (i % 5 === 4 ? id : -100)) },
+          pixel_values: { dtype: 'F32', shape: [3, 3, imageSize, imageSize], values: pixels },
+        }),
+      });
+      const source = await openSamples(join(folder, 'a.safetensors'), { size: imageSize, aspect: 'pad', tokenizer: null, patches, imageToken: 9, maxLength: 15, missing: 'error', verifyImages: false });
+      const slots = [new Float32Array(3 * imageBytes)];
+      const loader = new MicroBatchLoader({ ...options(source, { maxLength: 15 }), slots: slots.map((slot) => new Uint8Array(slot.buffer)) });
+      const batches: MicroBatch[] = [];
+      for await (const update of loader) {
+        for await (const batch of update.microBatches) {
+          batches.push(batch);
+          loader.release(batch.slot);
+        }
+      }
+      expect(batches).to.have.length(1);
+      expect([...batches[0]!.tokens]).to.deep.equal(ids.map((id) => (id === 9 ? -200 : id)));
+      expect([batches[0]!.images, [...batches[0]!.imageRows]]).to.deep.equal([2, [0, 1, 2, 3, 4, 5]]);
+      expect([...slots[0]!.subarray(0, 2 * imageBytes)]).to.deep.equal([...Float32Array.from([...pixels.slice(0, imageBytes), ...pixels.slice(2 * imageBytes)])]);
+      await source.close();
+    });
   });
 
   it('passes other errors on', async () => {

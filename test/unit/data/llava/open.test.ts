@@ -28,6 +28,20 @@ async function inData<T>(records: unknown, f: (file: string, folder: string) => 
   });
 }
 
+/** Runs `f` with some environment variables. */
+async function withEnvironment<T>(changed: Record<string, string>, f: () => Promise<T>): Promise<T> {
+  const before = Object.keys(changed).map((name) => [name, process.env[name]] as const);
+  Object.assign(process.env, changed);
+  try {
+    return await f();
+  } finally {
+    for (const [name, value] of before) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  }
+}
+
 describe('openSamples: conversations', () => {
   it('gives ids, labels and pixels of each record', async () => {
     await inData([good, text, { ...good, image: 'sub/b.png' }], async (file, folder) => {
@@ -183,16 +197,14 @@ describe('openSamples: conversations', () => {
       await mkdir(join(folder, 'coco'));
       await symlink(join(folder, 'a.png'), join(folder, 'coco/a.png'));
       await write(folder, { 'llava_v1_5_mix665k.json': JSON.stringify([{ ...good, image: 'coco/a.png' }]) });
-      const before = process.env['KUEA_DATA'];
-      process.env['KUEA_DATA'] = folder;
-      try {
+      await withEnvironment({ KUEA_DATA: folder }, async () => {
         const source = await openSamples('llava-665k', options);
         expect(source.length).to.equal(1);
         await source.close();
-      } finally {
-        if (before === undefined) delete process.env['KUEA_DATA'];
-        else process.env['KUEA_DATA'] = before;
-      }
+      });
+      const error = await withEnvironment({ KUEA_DATA: join(folder, 'coco'), HF_ENDPOINT: 'http://127.0.0.1:9' }, () => failure(openSamples('llava-665k', options)));
+      expect(error.code).to.equal('data_not_found');
+      expect(error.message).to.include(`no llava_v1_5_mix665k.json in ${join(folder, 'coco')} ($KUEA_DATA)`).and.include('liuhaotian/LLaVA-Instruct-150K');
     });
   });
 });
