@@ -44,7 +44,7 @@ const trainer = await loadAddon().openLoraTrainer({
     lora: { rank: adapter.rank, alpha: adapter.alpha, weights: adapter.weights, seed: 0 },
   },
   dropout: Number(values.dropout), seed: 0, trainProjector: values.projector, optimizer: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0 }, maxGradNorm: 0,
-  gradientCheckpointing: values.checkpointing, offload: false, slots: 2, imagesPerSlot: 1, pixels: 'f32',
+  gradientCheckpointing: values.checkpointing, offload: false, slots: 2, imagesPerSlot: 1, pixels: 'f32', distributed: false,
 });
 
 const losses = [];
