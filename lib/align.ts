@@ -93,7 +93,7 @@ async function run(config: AlignConfig, emit: Emit, signal: AbortSignal | undefi
 
 /** What all ranks must have alike. Paths may differ between machines; what is behind them may not. */
 async function alike({ config, student, teacher, source }: Pick<Job, 'config' | 'student' | 'teacher' | 'source'>): Promise<Record<string, unknown>> {
-  const options = Object.entries(config).filter(([key]) => !['student', 'teacher', 'data', 'cache', 'workers', 'threads'].includes(key));
+  const options = Object.entries(config).filter(([key]) => !['student', 'teacher', 'data', 'out', 'cache', 'workers', 'threads'].includes(key));
   const fingerprints = { studentWeights: await student.fingerprint(), teacherWeights: await teacher.fingerprint(), dataFingerprint: await source.fingerprint() };
   return { kuea: packageVersion(), libtorch: loadAddon().info().libtorch, ...fingerprints, ...Object.fromEntries(options) };
 }

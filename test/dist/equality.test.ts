@@ -96,6 +96,23 @@ describe('several ranks', function () {
     }
   });
 
+  it('averages the ranks\' own kernel matrices under --protocol kuea-ddp', async () => {
+    const still = { lr: 0, shuffle: false, saveEvery: 1, keepCheckpoints: 2, protocol: 'kuea-ddp' } as const;
+    const halves = base({ ...still, batchSize: 6, steps: 2 });
+    const ranks = base({ ...still, batchSize: 12, steps: 1 });
+    const [first, second] = await alone(halves);
+    const [both] = await together(2, ranks);
+    for (const key of ['loss', 'kernel_loss', 'anchor_loss'] as const) expect(both![key], key).to.be.closeTo((first![key] + second![key]) / 2, 1e-6);
+    const moments = ({ out }: AlignOptions, step: number) => weightsOf(join(out, `checkpoints/step-00000${step}/optimizer.safetensors`));
+    const [one, two, found] = [await moments(halves, 1), await moments(halves, 2), await moments(ranks, 1)];
+    for (const [name, values] of found) {
+      if (!name.startsWith('exp_avg.')) continue;
+      // 0.1 g1 after the first half, 0.09 g1 + 0.1 g2 after the second.
+      const wanted = values.map((_, i) => (two.get(name)![i]! + 0.1 * one.get(name)![i]!) / 2);
+      expect(norm(values.map((value, i) => value - wanted[i]!)), name).to.be.at.most(5e-5 * norm(wanted));
+    }
+  });
+
   it('meets the losses of eager PyTorch in float64', async () => {
     const golden = JSON.parse(readFileSync(join(packageRoot(), 'test/golden/align/traces.json'), 'utf8')) as {
       batch: number; steps: number; runs: { name: string; options: Partial<AlignOptions>; trace: Numbers[] }[];
