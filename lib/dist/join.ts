@@ -11,7 +11,7 @@ import type { Ranks } from './ranks.js';
 const timeoutSeconds = 1800;
 
 /** How long the device thread may still wait for others when this rank has failed. */
-const graceMs = 5000;
+const graceMs = 8000;
 
 export interface JoinOptions {
   device: string;
@@ -30,7 +30,7 @@ export async function withRanks<T>(placement: Placement, { device, joinTimeout, 
   const addon = loadAddon();
   const backend = resolveDevice(device, addon.info(), placement.localRank) === 'cpu' ? 'gloo' : 'nccl';
   const group = await addon.openProcessGroup({ ...place, backend, joinSeconds: joinTimeout, timeoutSeconds, watchdogSeconds: watchdog });
-  const watch = setInterval(() => void endIfLost(group, placement.rank, watchdog), 1000);
+  const watch = watchOthers(group, placement.rank, watchdog);
   try {
     const hosts = await group.gather('host', hostname());
     const node = [...new Set(hosts)].indexOf(hosts[placement.rank]!);
@@ -46,9 +46,18 @@ export async function withRanks<T>(placement: Placement, { device, joinTimeout, 
   }
 }
 
-async function endIfLost(group: NativeProcessGroup, rank: number, watchdog: number): Promise<void> {
-  const lost = group.lostRank();
-  if (lost === null) return;
+/** Ends this process when another rank is lost. */
+function watchOthers(group: NativeProcessGroup, rank: number, watchdog: number): NodeJS.Timeout {
+  let before: number | null = null;
+  return setInterval(() => {
+    const lost = group.lostRank();
+    // Twice in a row: a process that was stopped itself, and now goes on, must hear the others first.
+    if (lost !== null && lost === before) void end(lost, rank, watchdog);
+    before = lost;
+  }, 1000);
+}
+
+async function end(lost: number, rank: number, watchdog: number): Promise<void> {
   // The launcher ends all ranks, and says which was the first.
   if (launched) return tellLost(lost);
   console.error(`kuea: rank ${lost} has gone, or gave no sign of life for ${watchdog} s, while rank ${rank} was at step ${currentStep()}; the last checkpoint is kept`);

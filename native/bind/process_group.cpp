@@ -49,8 +49,8 @@ Napi::Value open_process_group(const Napi::CallbackInfo& call) {
         const auto signals = handle->get()->signals();
         method("requestStop", [signals](const Napi::CallbackInfo&) { signals->stop_wanted = true; });
         method("stopRequested", [signals](const Napi::CallbackInfo& c) -> Napi::Value { return Napi::Boolean::New(c.Env(), signals->stop_agreed); });
-        method("lostRank", [signals](const Napi::CallbackInfo& c) -> Napi::Value {
-          const int lost = signals->lost;
+        method("lostRank", [signals, watchdog = handle->get()->spec().watchdog](const Napi::CallbackInfo& c) -> Napi::Value {
+          const int lost = signals->silent(watchdog);
           return lost < 0 ? c.Env().Null() : Napi::Number::New(c.Env(), lost);
         });
         add_close(env, object, handle);

@@ -3,7 +3,11 @@
 
 # NVIDIA's libraries: a folder nvidia/ beside the libtorch of a wheel, else in libtorch's own lib/ or in the toolkit.
 get_filename_component(NVIDIA ${KUEA_LIBTORCH}/../nvidia ABSOLUTE)
-file(GLOB CUDART ${NVIDIA}/cu${KUEA_CUDA}/lib/libcudart.so.* ${KUEA_LIBTORCH}/lib/libcudart*.so* ${KUEA_CUDA_HOME}/lib64/libcudart.so.${KUEA_CUDA})
+foreach(pattern ${NVIDIA}/cu${KUEA_CUDA}/lib/libcudart.so.* ${KUEA_LIBTORCH}/lib/libcudart*.so* ${KUEA_CUDA_HOME}/lib64/libcudart.so.${KUEA_CUDA})
+  if(NOT CUDART)
+    file(GLOB CUDART ${pattern})
+  endif()
+endforeach()
 file(GLOB NCCL ${NVIDIA}/nccl/lib/libnccl.so.* ${KUEA_LIBTORCH}/lib/libnccl*.so*)
 if(NOT CUDART)
   message(FATAL_ERROR "no libcudart.so.${KUEA_CUDA} beside libtorch in ${KUEA_LIBTORCH}, nor in ${KUEA_CUDA_HOME}/lib64")

@@ -21,8 +21,9 @@ std::vector<uint8_t> beat(uint64_t count) {
 
 void Heartbeat::announce(c10d::Store& store, int rank) { store.set(key(rank), beat(0)); }
 
-Heartbeat::Heartbeat(c10::intrusive_ptr<c10d::Store> store, int rank, int size, std::chrono::milliseconds patience, std::function<void(int)> lost)
-    : store_(std::move(store)), lost_(std::move(lost)), thread_([=, this] { run(rank, size, patience); }) {}
+Heartbeat::Heartbeat(c10::intrusive_ptr<c10d::Store> store, int rank, int size, std::chrono::milliseconds patience, std::function<void()> heard,
+                     std::function<void(int)> lost)
+    : store_(std::move(store)), heard_(std::move(heard)), lost_(std::move(lost)), thread_([=, this] { run(rank, size, patience); }) {}
 
 Heartbeat::~Heartbeat() {
   {
@@ -55,9 +56,10 @@ void Heartbeat::run(int rank, int size, std::chrono::milliseconds patience) {
       lost_(0);
       return;
     }
+    heard_();
     const auto now = Clock::now();
     // A process that was stopped itself has heard nobody meanwhile.
-    const bool slept = now - woke > patience / 2;
+    const bool slept = now - woke > interval + patience / 2;
     woke = now;
     for (size_t peer = 0; peer < peers.size(); ++peer) {
       if (slept || beats[peer] != peers[peer].last) {

@@ -21,8 +21,12 @@ namespace kuea {
  */
 class Heartbeat {
  public:
-  /** `store` is this thread's own connection; every rank must have called announce. `lost` is called with the rank that was silent for so long. */
-  Heartbeat(c10::intrusive_ptr<c10d::Store> store, int rank, int size, std::chrono::milliseconds patience, std::function<void(int)> lost);
+  /**
+   * `store` is this thread's own connection; every rank must have called announce. `heard` is called each time that the store has answered: it does not when
+   * rank 0 is stopped or out of reach, and this thread then waits for it as long as TCP does. `lost` is called with the rank that was silent for so long.
+   */
+  Heartbeat(c10::intrusive_ptr<c10d::Store> store, int rank, int size, std::chrono::milliseconds patience, std::function<void()> heard,
+            std::function<void(int)> lost);
   ~Heartbeat();
 
   /** The first beat. */
@@ -32,6 +36,7 @@ class Heartbeat {
   void run(int rank, int size, std::chrono::milliseconds patience);
 
   c10::intrusive_ptr<c10d::Store> store_;
+  std::function<void()> heard_;
   std::function<void(int)> lost_;
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -42,6 +42,11 @@ c10::intrusive_ptr<c10d::Store> connect(const ProcessGroupSpec& spec, bool serve
 
 }  // namespace
 
+int GroupSignals::silent(std::chrono::milliseconds watchdog) const {
+  if (lost >= 0) return lost;
+  return std::chrono::steady_clock::now() - heard.load() > watchdog ? 0 : -1;
+}
+
 std::shared_ptr<ProcessGroup> ProcessGroup::open(const ProcessGroupSpec& spec) {
   if (!opened.expired()) throw Error("process_group_open", "this process has joined a process group already");
   std::shared_ptr<ProcessGroup> group(new ProcessGroup(spec));
@@ -59,7 +64,9 @@ ProcessGroup::ProcessGroup(const ProcessGroupSpec& spec) : spec_(spec), store_(c
   Heartbeat::announce(*store_, spec_.rank);
   gather("join", "", spec_.join);
   guard("connecting", [&] { group_ = make_process_group(store_, spec_); });
-  heartbeat_.emplace(connect(spec_, false, spec_.watchdog), spec_.rank, spec_.size, spec_.watchdog, [signals = signals_](int rank) { signals->lost = rank; });
+  const auto heard = [signals = signals_] { signals->heard = std::chrono::steady_clock::now(); };
+  heard();
+  heartbeat_.emplace(connect(spec_, false, spec_.watchdog), spec_.rank, spec_.size, spec_.watchdog, heard, [signals = signals_](int rank) { signals->lost = rank; });
 }
 
 ProcessGroup::~ProcessGroup() {

@@ -38,6 +38,10 @@ struct ProcessGroupSpec {
 struct GroupSignals {
   std::atomic<bool> stop_wanted{false}, stop_agreed{false};
   std::atomic<int> lost{-1};
+  /** When the store last answered the heartbeat. */
+  std::atomic<std::chrono::steady_clock::time_point> heard{};
+  /** A rank that has been silent for the watchdog's time, or -1. Rank 0 when the store is: it may be stopped, or its machine out of reach. */
+  int silent(std::chrono::milliseconds watchdog) const;
 };
 
 /**
@@ -55,6 +59,7 @@ class ProcessGroup {
 
   int64_t rank() const { return spec_.rank; }
   int64_t size() const { return spec_.size; }
+  const ProcessGroupSpec& spec() const { return spec_; }
   const std::shared_ptr<GroupSignals>& signals() const { return signals_; }
   /** For c10d's own classes. */
   const c10::intrusive_ptr<c10d::ProcessGroup>& c10d() const { return group_; }

@@ -7,6 +7,7 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include "runtime/error.h"
 
@@ -28,7 +29,7 @@ void FiniteGuard::check(int64_t step) {
   const auto* value = host.const_data_ptr<double>();
   const auto found = static_cast<int64_t>(value[0]);
   if (found == 0) return;
-  first_.zero_();
+  first_ = at::zeros_like(first_);
   throw Error("non_finite", "the loss " + (found == step ? "" : "of step " + std::to_string(found) + " ") + "is " + std::to_string(value[1]) + " (kernel " + std::to_string(value[2]) +
                                 ", anchor " + std::to_string(value[3]) + ")");
 }

@@ -7,14 +7,15 @@ chmod 755 "$work"
 processes=()
 background() { processes+=("$1"); }
 
+# leave STATUS: ends what is left, and this script with it.
 leave() {
-  local status=$?
+  local status=$1
   for process in "${processes[@]}"; do kill "$process" 2> /dev/null || true; done
   wait
   if [ "$status" = 0 ]; then rm -rf "$work"; else echo "left for a look: $work" >&2; fi
   exit "$status"
 }
-trap leave EXIT
+trap 'leave $?' EXIT
 
 node --input-type=module --eval "import { writeScenes } from '$PWD/dist/lib/data/scenes.js'; await writeScenes('$work/photos', 40, 3, 64);"
 # As npm would install it: something that can be executed.

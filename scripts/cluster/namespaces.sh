@@ -12,7 +12,7 @@ source scripts/cluster/common.sh
 machines=(kuea-a kuea-b)
 remove() { for machine in "${machines[@]}"; do ip netns del "$machine" 2> /dev/null || true; done; }
 remove
-trap 'remove; leave' EXIT
+trap 'code=$?; remove; leave $code' EXIT
 for machine in "${machines[@]}"; do
   ip netns add "$machine"
   ip -n "$machine" link set lo up
@@ -52,7 +52,7 @@ both two --steps 20
 check "machine a ended well" wait "$a"
 check "machine b ended well" wait "$b"
 cat "$work/two-b.log"
-tail -2 "$work/two-a.log"
+tail -n 2 "$work/two-a.log"
 check "four ranks on two machines came to the losses of one process" same_losses "$work/alone" "$work/two"
 check "machine b has its own cache" test -d "$work/two/cache/node-1"
 
@@ -74,11 +74,11 @@ check "a cable that is pulled ends machine a" test "$status" = 1
 ended "$b"
 check "and machine b" test "$status" = 1
 check "within 20 seconds" test $((SECONDS - since)) -le 20
-tail -1 "$work/cut-a.log" "$work/cut-b.log"
+tail -q -n 1 "$work/cut-a.log" "$work/cut-b.log"
 ip -n kuea-b link set kuea-b up
 
 on kuea-b "$work/lonely.log" --out "$work/lonely" --nproc 1 --nnodes 2 --node-rank 1 --master-addr 10.77.0.1 --join-timeout 5 --steps 20
 ended $!
 check "machine b alone gives up" test "$status" = 1
-tail -1 "$work/lonely.log"
+tail -n 1 "$work/lonely.log"
 check "and says what it could not reach" grep -q 'cannot reach rank 0 at 10.77.0.1:29500' "$work/lonely.log"

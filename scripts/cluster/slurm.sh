@@ -66,14 +66,14 @@ until grep -q 'step 4/' "$work/$job.log" 2> /dev/null; do sleep 0.2; done
 # What --signal does when the time is nearly over.
 scancel --signal=TERM "$job"
 finished "$job"
-tail -2 "$work/$job.log"
+tail -n 2 "$work/$job.log"
 check "SIGTERM to the job: every rank finished the step, and it is saved" grep -q 'stopped and saved after step' "$work/$job.log"
 
 job=$(submit scripts/slurm/align.sbatch "${options[@]}" --steps 100000 --out "$work/killed")
 until grep -q 'step 4/' "$work/$job.log" 2> /dev/null; do sleep 0.2; done
 kill -9 "$(rank_process 1)"
 finished "$job"
-tail -4 "$work/$job.log"
+tail -n 4 "$work/$job.log"
 check "a rank that is killed ends the job, and the other says so" grep -q 'kuea.*rank' "$work/$job.log"
 
 # In the batch script itself, and in a step of one task, nothing is distributed.

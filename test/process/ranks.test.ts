@@ -219,17 +219,21 @@ describe('kuea-align as a rank that somebody else has started', () => {
     expect(second.stdout).to.equal('');
   });
 
-  it('ends when another is killed, or stopped, with no launcher to tell it', async () => {
-    for (const signal of ['SIGKILL', 'SIGSTOP'] as const) {
-      const [first, second] = await pair(signal);
-      await said(first, /step 3\/2000/);
-      second.child.kill(signal);
-      expect(await first.ended).not.to.equal(0);
-      expect(first.stderr).to.match(signal === 'SIGKILL' ? /rank/ : /rank 1 has gone, or gave no sign of life for 3 s, while rank 0 was at step \d+/);
-      second.child.kill('SIGKILL');
-      await second.ended;
-    }
-  });
+  for (const victim of [0, 1]) {
+    it(`ends when rank ${victim} is killed, or stopped, with no launcher to tell it`, async () => {
+      for (const signal of ['SIGKILL', 'SIGSTOP'] as const) {
+        const ranks = await pair(`${signal}-${victim}`);
+        await said(ranks[0], /step 3\/2000/);
+        const [lost, other] = [ranks[victim]!, ranks[1 - victim]!];
+        lost.child.kill(signal);
+        expect(await other.ended).not.to.equal(0);
+        if (signal === 'SIGSTOP') expect(other.stderr).to.match(new RegExp(`rank ${victim} has gone, or gave no sign of life for 3 s, while rank ${1 - victim} was at step \\d+`));
+        else expect(other.stderr).to.match(/rank/);
+        lost.child.kill('SIGKILL');
+        await lost.ended;
+      }
+    });
+  }
 
   it('says which option differs, on which rank', async () => {
     const ranks = await pair('differ', [['--w', '3'], ['--w', '4', '--threads', '1']]);

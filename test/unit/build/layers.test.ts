@@ -14,7 +14,7 @@ function files(folder: string, ending: RegExp): string[] {
 }
 
 const read = (file: string) => readFileSync(join(root, file), 'utf8');
-const including = (folder: string, pattern: RegExp) => files(`native/${folder}`, /\.(h|cpp)$/).filter((file) => pattern.test(read(file)));
+const including = (folder: string, pattern: RegExp) => files(`native/${folder}`, /\.(h|cpp|cu)$/).filter((file) => pattern.test(read(file)));
 
 describe('the source tree', () => {
   it('has no file of more than 400 lines', () => {
