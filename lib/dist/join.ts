@@ -35,6 +35,8 @@ export async function withRanks<T>(placement: Placement, { device, joinTimeout, 
     const hosts = await group.gather('host', hostname());
     const node = [...new Set(hosts)].indexOf(hosts[placement.rank]!);
     const result = await work({ rank: place.rank, worldSize: place.worldSize, localRank: place.localRank, node, group, atStep });
+    // Rank 0 exports when the others have nothing left to do: whoever left before it was done would be missed.
+    await group.gather('end', '');
     clearInterval(watch);
     await group.close();
     return result;

@@ -25,6 +25,8 @@ export interface LoraMemoryPlan {
   crossEntropy: number;
   /** The ring of images, and the tower's pass. */
   images: number;
+  /** Node, libtorch, and what malloc keeps of small blocks. */
+  process: number;
   total: number;
 }
 
@@ -79,6 +81,8 @@ export interface LoraPlanInput {
 export const trainingSlots = 3;
 export const validationSlots = 2;
 
+const processBytes = 512 * 2 ** 20;
+
 /** Numbers of the logits that the addon makes at a time. */
 const logitsChunk = 2 ** 22;
 
@@ -108,8 +112,9 @@ function planMemory(config: LoraConfig, input: LoraPlanInput, basePrecision: Bas
 
   // Of each token: the residual before attention and before the MLP, q, k, v, attention's output; gate and up; seven adapters' inner rows.
   const layerState = tokens * item * (6 * width + 2 * mlpWidth + 7 * rank);
-  // In its backward, besides: the residual's gradient and two of the width's; the MLP's activation and its gradient.
-  const backward = tokens * item * (3 * width + 2 * mlpWidth) + (dense === item && basePrecision !== 'nf4' ? 0 : item * width * mlpWidth);
+  // Those, the gradients, and what is made again: as many blocks as the allocator holds after an update (docs/lora.md has the measurement), six of fp32.
+  const working = tokens * (item * (19 * width + 5 * mlpWidth + 7 * rank) + 6 * 4 * width);
+  const copy = basePrecision !== 'nf4' && dense === item ? 0 : item * width * mlpWidth;
   const ring = (trainingSlots + (config.valFraction > 0 ? validationSlots : 0)) * images * 3 * vision.imageSize ** 2 * pixelBytes;
   // The tower keeps nothing: a block's qkv, its attention and its MLP at their widest; then its features and the projector's two layers.
   const tower = images * patches * item * (6 * vision.width + 2 * vision.mlpWidth + 2 * width);
@@ -119,9 +124,10 @@ function planMemory(config: LoraConfig, input: LoraPlanInput, basePrecision: Bas
     trained: trained * (8 + (config.precision === 'bf16' ? 2 : 0)),
     moments: Math.ceil((trained * 8) / ranks),
     kept: config.gradientCheckpointing ? keptInputs : layers * layerState,
-    layer: backward + (config.gradientCheckpointing ? layerState : 0),
+    layer: working + copy - (config.gradientCheckpointing ? 0 : layerState),
     crossEntropy: Math.min(logitsChunk, tokens * llama.vocabulary) * item + 2 * tokens * width * item,
     images: ring + tower,
+    process: processBytes,
   };
   return { ...parts, total: Object.values(parts).reduce((sum, bytes) => sum + bytes, 0) };
 }
@@ -188,7 +194,7 @@ export function formatLoraPlan(plan: LoraPlan): string {
     ['precision', `${config.precision}, up to ${number(config.maxLength)} tokens${config.gradientCheckpointing ? ', gradient checkpointing' : ''}`],
     ['memory', `${formatBytes(memory.total)} a rank of ${formatBytes(card)}: ${fits}`],
     ['', `base ${formatBytes(memory.base)}, trained weights and gradients ${formatBytes(memory.trained)}, moments ${formatBytes(memory.moments)}`],
-    ['', `${config.gradientCheckpointing ? 'layer inputs' : 'layers'} ${formatBytes(memory.kept)}, a layer at work ${formatBytes(memory.layer)}, cross-entropy ${formatBytes(memory.crossEntropy)}, images ${formatBytes(memory.images)}`],
+    ['', `${config.gradientCheckpointing ? 'layer inputs' : 'layers'} ${formatBytes(memory.kept)}, a layer at work ${formatBytes(memory.layer)}, cross-entropy ${formatBytes(memory.crossEntropy)}, images ${formatBytes(memory.images)}, process ${formatBytes(memory.process)}`],
     ['run', config.out],
   ];
   return rows.map(([name, value]) => `${name.padEnd(10)} ${value}`).join('\n');

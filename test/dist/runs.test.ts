@@ -6,7 +6,7 @@ import { expect } from 'chai';
 
 import { align, type AlignOptions } from '../../lib/index.js';
 import { packageRoot } from '../../lib/native/load.js';
-import { demo, eventsOf, runRanks, stepsOf, type Ended } from './support.js';
+import { demo, eventsOf, runRanks, startRanks, stepsOf, type Ended } from './support.js';
 
 describe('a run in several ranks', function () {
   this.timeout(120_000);
@@ -82,5 +82,9 @@ describe('a run in several ranks', function () {
       expect(code).to.not.equal(0);
       expect(stderr).to.contain('expected a new or empty folder');
     }
+  });
+
+  it('waits for rank 0, which exports alone, for as long as that takes', async () => {
+    well(await startRanks(2, 'lingering.js', () => []));
   });
 });
