@@ -37,7 +37,13 @@ export type LoraRun = Run<LoraEvent, LoraResult>;
  */
 export function finetune(options: LoraOptions, { signal }: { signal?: AbortSignal } = {}): LoraRun {
   const config = resolveLoraConfig(options);
-  return startRun((emit) => run(config, emit, signal));
+  return startRun((emit) =>
+    run(config, emit, signal).catch((error: unknown): LoraResult => {
+      // Stopped while it looked at its data: nothing had begun.
+      if (signal?.aborted && error === signal.reason) return { steps: 0, interrupted: true, skipped: 0 };
+      throw error;
+    }),
+  );
 }
 
 type Emit = (event: LoraEvent) => void;
@@ -177,9 +183,9 @@ async function restore(trainer: NativeLoraTrainer, { path, step }: Checkpoint, {
   await restoreWithMoments(trainer, weights, path, step);
 }
 
-/** Mean loss of the held-out samples, weighed as the training's are. */
-async function validate(step: number, heldOut: UpdateSampler, trainer: NativeLoraTrainer, job: Job): Promise<ValidationLine> {
-  const { config, source, llava } = job;
+/** Mean loss of the held-out samples, weighed as the training's are; null when the signal stopped it. */
+async function validate(step: number, heldOut: UpdateSampler, trainer: NativeLoraTrainer, job: Job): Promise<ValidationLine | null> {
+  const { config, source, llava, signal } = job;
   const slotNumbers = Array.from({ length: validationSlots }, (_, i) => trainingSlots + i);
   const loader = new MicroBatchLoader({
     ...slotOptions(job), source, sampler: heldOut, slots: trainer.slots, slotNumbers, imageSize: llava.image.size, normalisation: config.lossNormalisation,
@@ -188,6 +194,7 @@ async function validate(step: number, heldOut: UpdateSampler, trainer: NativeLor
   let [sum, denominators, samples] = [0, 0, 0];
   for await (const update of loader) {
     for await (const batch of update.microBatches) {
+      if (signal?.aborted) return null;
       const { loss, denominator } = await trainer.evaluate(batch);
       loader.release(batch.slot);
       sum += loss;
@@ -222,8 +229,9 @@ async function trainFrom(start: number, trainer: NativeLoraTrainer, folder: RunF
   let metrics: LoraMetricsLine | undefined;
   let validation: ValidationLine | undefined;
   const validateAt = async (step: number) => {
-    if (!heldOut || signal?.aborted) return;
-    validation = await validate(step, heldOut, trainer, job);
+    const line = heldOut && (await validate(step, heldOut, trainer, job));
+    if (!line) return;
+    validation = line;
     await metricsFile.write(validation);
     emit({ type: 'validation', ...validation });
   };
