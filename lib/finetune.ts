@@ -44,7 +44,13 @@ export type LoraRun = Run<LoraEvent, LoraResult>;
  */
 export function finetune(options: LoraOptions, { signal, ranks = oneRank }: { signal?: AbortSignal; ranks?: Ranks } = {}): LoraRun {
   const config = resolveLoraConfig(options);
-  return startRun((emit) => run(config, emit, signal, ranks));
+  return startRun((emit) =>
+    run(config, emit, signal, ranks).catch((error: unknown): LoraResult => {
+      // Stopped while it looked at its data: nothing had begun.
+      if (signal?.aborted && error === signal.reason) return { steps: 0, interrupted: true, skipped: 0 };
+      throw error;
+    }),
+  );
 }
 
 type Emit = (event: LoraEvent) => void;
@@ -71,7 +77,8 @@ async function run(config: LoraConfig, emit: Emit, signal: AbortSignal | undefin
   const llava = await openModel(config);
   const folder = await RunFolder.open(config, freeLoraKeys, ranks);
   try {
-    const source = await openSource(config, llava, folder, signal, ranks).catch(async (error: unknown) => {
+    // Several ranks stop together, after an update: here one might leave and the others wait for it.
+    const source = await openSource(config, llava, folder, ranks.group ? undefined : signal, ranks).catch(async (error: unknown) => {
       await folder.abandon();
       throw error;
     });
@@ -200,26 +207,31 @@ async function restore(trainer: NativeLoraTrainer, { path, step }: Checkpoint, {
   await restoreWithMoments(trainer, weights, path, step);
 }
 
-/** Mean loss of the held-out samples, weighed as the training's are. */
-async function validate(step: number, heldOut: UpdateSampler, trainer: NativeLoraTrainer, job: Job): Promise<ValidationLine> {
-  const { config, source, llava, ranks } = job;
+/** Mean loss of the held-out samples, weighed as the training's are; null when the signal stopped it, on any rank. */
+async function validate(step: number, heldOut: UpdateSampler, trainer: NativeLoraTrainer, job: Job): Promise<ValidationLine | null> {
+  const { config, source, llava, signal, ranks } = job;
   const slotNumbers = Array.from({ length: validationSlots }, (_, i) => trainingSlots + i);
   const loader = new MicroBatchLoader({
     ...slotOptions(job), source, sampler: heldOut, slots: trainer.slots, slotNumbers, imageSize: llava.image.size, normalisation: config.lossNormalisation,
     rank: ranks.rank, ranks: ranks.worldSize, startUpdate: 0, endUpdate: heldOut.updatesPerEpoch, maxSkipped: config.maxSkipped,
   });
   const mine = { sum: 0, denominators: 0, samples: 0 };
-  for await (const update of loader) {
-    for await (const batch of update.microBatches) {
-      const { loss, denominator } = await trainer.evaluate(batch);
-      loader.release(batch.slot);
-      mine.sum += loss;
-      mine.denominators += denominator;
-      mine.samples += batch.lengths.length;
+  const evaluate = async (): Promise<boolean> => {
+    for await (const update of loader) {
+      for await (const batch of update.microBatches) {
+        if (signal?.aborted) return false;
+        const { loss, denominator } = await trainer.evaluate(batch);
+        loader.release(batch.slot);
+        mine.sum += loss;
+        mine.denominators += denominator;
+        mine.samples += batch.lengths.length;
+      }
     }
-  }
-  const parts = await gather(ranks, 'validation', mine);
-  const total = (key: keyof typeof mine) => parts.reduce((all, part) => all + part[key], 0);
+    return true;
+  };
+  const parts = await gather(ranks, 'validation', (await evaluate()) ? mine : null);
+  if (parts.includes(null)) return null;
+  const total = (key: keyof typeof mine) => parts.reduce((all, part) => all + part![key], 0);
   const [sum, denominators, samples] = [total('sum'), total('denominators'), total('samples')];
   return { step, val_loss: denominators > 0 ? sum / denominators : 0, val_samples: samples };
 }
@@ -250,8 +262,9 @@ async function trainFrom(start: number, trainer: NativeLoraTrainer, folder: RunF
   let metrics: LoraMetricsLine | undefined;
   let validation: ValidationLine | undefined;
   const validateAt = async (step: number) => {
-    if (!heldOut || stop.signal?.aborted) return;
-    validation = await validate(step, heldOut, trainer, job);
+    const line = heldOut && (await validate(step, heldOut, trainer, job));
+    if (!line) return;
+    validation = line;
     await metricsFile?.write(validation);
     emit({ type: 'validation', ...validation });
   };

@@ -4,7 +4,7 @@ import { short, type EventText } from './progress.js';
 
 /** What a fine-tuning's events say to a person. */
 export const loraText: EventText<LoraEvent> = {
-  step: (e) => ({ losses: `loss ${short(e.loss)}  grad ${short(e.grad_norm)}`, rate: `${e.samples_per_second.toFixed(1)} samples/s  ${e.tokens_per_second.toFixed(0)} tok/s` }),
+  step: (e) => ({ losses: `loss ${short(e.loss)}  grad ${short(e.grad_norm)}`, rate: `${short(e.samples_per_second)} samples/s  ${e.tokens_per_second.toFixed(0)} tok/s` }),
   line: (event) => {
     switch (event.type) {
       case 'start': {

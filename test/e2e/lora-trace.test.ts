@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -92,6 +92,12 @@ describe('a fine-tuning run', () => {
       const lines = await trace(`near-${JSON.stringify(options)}`, { ...bySamples!.options, ...options });
       lines.forEach((line, i) => expect(line.loss, `${JSON.stringify(options)}, update ${i + 1}`).to.be.closeTo(bySamples!.trace[i]!.loss, tolerance * bySamples!.trace[i]!.loss));
     }
+  });
+
+  it('leaves nothing of a run that is stopped before it begins', async () => {
+    const run = finetune({ model: join(golden, 'model'), data: join(golden, 'batches.safetensors'), out: join(work, 'stopped'), maxLength: 20, valFraction: 0.5 }, { signal: AbortSignal.abort() });
+    expect(await run.result).to.deep.include({ steps: 0, interrupted: true });
+    expect(existsSync(join(work, 'stopped', 'checkpoints'))).to.equal(false);
   });
 
   it('is the base exactly before its first update, with a new adapter: B is 0', async () => {

@@ -109,6 +109,36 @@ describe('kuea-lora as a process', () => {
     expect(run(...recipe('changing', path('changed.json'), oneUpdate), '--resume').stderr).to.match(/expected the data that the run in .* was started with, found another/);
   });
 
+  it('a loss that is no number stops the run with the update named and the checkpoint kept', () => {
+    const { status, stderr } = run(...recipe('diverged').map((word) => (word === '1e-3' ? '1e30' : word)), '--val-fraction', '0', '--save-every', '1', '--warmup-ratio', '0');
+    expect(status).to.equal(1);
+    expect(stderr).to.match(/^kuea-lora: step \d+: .*(the checkpoint of step \d+ is kept|there is no checkpoint yet)\n$/);
+  });
+
+  it('a full disk while saving: one sentence, the checkpoint before intact, and the run goes on when there is room', function () {
+    const small = path('small');
+    mkdirSync(small);
+    const mounted = process.getuid?.() === 0 && spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', small]).status === 0;
+    if (!mounted) {
+      console.log('      skipped: mounting a small file system needs root');
+      return this.skip();
+    }
+    try {
+      const args = [...recipe(join('small', 'run')), '--keep-checkpoints', '9'];
+      const { status, stderr } = run(...args);
+      expect(status).to.equal(1);
+      expect(stderr).to.match(/^kuea-lora: (step \d+: )?the disk is full while writing .*--resume.*\n$/);
+      const saved = readdirSync(path('small/run/checkpoints'));
+      expect(saved.length).to.be.within(1, 4);
+      expect(saved.every((name) => /^step-\d{6}$/.test(name)), saved.join()).to.equal(true);
+      expect(spawnSync('mount', ['-o', 'remount,size=50m', small]).status).to.equal(0);
+      expect(run(...args, '--resume').status).to.equal(0);
+      same(join('small', 'run'));
+    } finally {
+      spawnSync('umount', ['-l', small]);
+    }
+  });
+
   it('--dry-run makes nothing, and --json prints nothing but JSON', () => {
     const { status, stdout } = run(...recipe('dry'), '--dry-run', '--card-gib', '24');
     expect(status).to.equal(0);
