@@ -161,7 +161,9 @@ function openTrainer(job: Job): Promise<NativeLoraTrainer> {
 async function tuneInto(folder: RunFolder, job: Job): Promise<LoraResult> {
   const { config, llava, source, plan, emit, ranks } = job;
   const started = performance.now();
-  const fingerprints = { language: llava.trainedOn.language, vision: llava.trainedOn.vision, data: await source.fingerprint() };
+  const { language, vision } = llava.trainedOn;
+  // Other ranks may go on with a run, and with another --grad-accum, as long as an update has as many samples.
+  const fingerprints = { language, vision, data: await source.fingerprint(), effectiveBatch: String(plan.effectiveBatch) };
   await fromRank0(ranks, 'inputs', async () => {
     await claimInputs(folder, fingerprints);
     return true;

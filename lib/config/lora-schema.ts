@@ -77,7 +77,7 @@ export type LoraOptions = z.input<typeof loraSchema>;
 
 /** Options that a resumed run may change: they do not change what is computed. */
 export const freeLoraKeys: readonly (keyof LoraConfig)[] = [
-  'out', 'resume', 'logEvery', 'saveEvery', 'keepCheckpoints', 'threads', 'workers', 'dryRun', 'cardGib', 'maxSkipped',
+  'out', 'resume', 'logEvery', 'saveEvery', 'keepCheckpoints', 'threads', 'workers', 'dryRun', 'cardGib', 'maxSkipped', 'gradAccum',
 ];
 
 /** As parseOptions, and what no key can say alone. */

@@ -28,18 +28,32 @@ describe('fine-tuning on several ranks', function () {
   });
   after(() => rmSync(work, { recursive: true, force: true }));
 
-  /** Six samples an update, however many ranks share them. Resolves to the run's folder. */
-  async function run(name: string, ranks: number, ...options: string[]): Promise<string> {
+  /** Six samples an update, however many ranks share them, if `accum` does not say otherwise. */
+  async function start(name: string, ranks: number, accum: number, options: string[]): Promise<{ out: string; code: unknown; stderr: string }> {
     const out = join(work, name);
     const inputs = ['--model', join(golden, 'model'), '--adapter', join(golden, 'adapter0'), '--data', join(golden, 'batches.safetensors'), '--out', out];
     const recipe = ['--precision', 'fp32', '--no-shuffle', '--dropout', '0.1', '--weight-decay', '0.1', '--max-grad-norm', '0.5', '--max-length', '20', '--steps', '4', '--log-every', '1', '--save-every', '2'];
-    const shares = ['--batch-size', '1', '--grad-accum', `${6 / ranks}`, ...(ranks > 1 ? ['--nproc', `${ranks}`] : [])];
+    const shares = ['--batch-size', '1', '--grad-accum', `${accum}`, ...(ranks > 1 ? ['--nproc', `${ranks}`] : [])];
     const child = spawn(process.execPath, [program, ...inputs, ...recipe, ...shares, ...options], { stdio: ['ignore', 'ignore', 'pipe'] });
     let stderr = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
     const code = await new Promise((resolve) => child.on('close', resolve));
+    return { out, code, stderr };
+  }
+
+  /** Resolves to the run's folder. */
+  async function run(name: string, ranks: number, ...options: string[]): Promise<string> {
+    const { out, code, stderr } = await start(name, ranks, 6 / ranks, options);
     expect(code, stderr).to.equal(0);
     return out;
+  }
+
+  const norm = (numbers: Float32Array) => Math.sqrt(numbers.reduce((sum, x) => sum + x * x, 0));
+  async function near(out: string, expected: Map<string, Float32Array>): Promise<void> {
+    for (const [name, value] of await adapterOf(out)) {
+      const other = expected.get(name)!;
+      expect(norm(value.map((x, i) => x - other[i]!)), name).to.be.at.most(1e-5 * norm(other));
+    }
   }
 
   it('2 and 3 ranks train what one process trains: adapter, projector, dropout, decay, clipping', async () => {
@@ -52,20 +66,27 @@ describe('fine-tuning on several ranks', function () {
         expect(line.loss).to.be.closeTo(loss, 1e-5 * loss);
         expect([line.labels, line.tokens]).to.deep.equal([labels, tokens]);
       });
-      for (const [name, value] of await adapterOf(out)) {
-        const other = expected.get(name)!;
-        const norm = (numbers: Float32Array) => Math.sqrt(numbers.reduce((sum, x) => sum + x * x, 0));
-        expect(norm(value.map((x, i) => x - other[i]!)), name).to.be.at.most(1e-5 * norm(other));
-      }
+      await near(out, expected);
     }
   });
 
-  it('resumes on two ranks to the same bits: each has its part of the moments again', async () => {
+  it('resumes on two ranks to the same bits, and on other ranks to the same numbers, but not with another batch', async () => {
     const whole = await run('whole', 2, '--keep-checkpoints', '9');
-    rmSync(join(whole, 'checkpoints/step-000004'), { recursive: true });
     const first = readFileSync(join(whole, 'export/adapter_model.safetensors'));
-    rmSync(join(whole, 'export'), { recursive: true });
-    await run('whole', 2, '--keep-checkpoints', '9', '--resume');
+    const expected = await adapterOf(whole);
+    const halfway = () => ['checkpoints/step-000004', 'export'].forEach((name) => rmSync(join(whole, name), { recursive: true }));
+
+    halfway();
+    await run('whole', 2, '--resume');
     expect(readFileSync(join(whole, 'export/adapter_model.safetensors')).equals(first)).to.equal(true);
+    halfway();
+    await run('whole', 3, '--resume');
+    await near(whole, expected);
+    halfway();
+    await run('whole', 1, '--resume');
+    await near(whole, expected);
+    const other = await start('whole', 2, 6, ['--resume']);
+    expect(other.code).to.equal(1);
+    expect(other.stderr).to.match(/expected 6 samples an update, as the run in .* was started with, found 12/);
   });
 });
