@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -10,7 +11,7 @@ namespace kuea {
 struct CausalAttention {
   /** [tokens, width], heads beside each other. */
   at::Tensor out;
-  /** fp32 [1, heads, length] of each sample: log of the row sums of exp. Empty off the CPU. */
+  /** fp32 [heads, length] of each sample: log of the row sums of exp. Empty off the CPU. */
   std::vector<at::Tensor> logsumexp;
 };
 

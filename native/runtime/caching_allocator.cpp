@@ -34,11 +34,7 @@ class CachingAllocator final : public c10::Allocator {
 
   void trim() {
     std::lock_guard lock(mutex_);
-    for (auto& [size, blocks] : free_) {
-      for (void* block : blocks) std::free(block);
-    }
-    free_.clear();
-    memory_.cached = 0;
+    free_all();
   }
 
   CpuMemory memory() {
@@ -48,6 +44,20 @@ class CachingAllocator final : public c10::Allocator {
 
  private:
   static void give_back(void* data);
+
+  void free_all() {
+    for (auto& [size, blocks] : free_) {
+      for (void* block : blocks) std::free(block);
+    }
+    free_.clear();
+    memory_.cached = 0;
+  }
+
+  /** Steps of ever other sizes (texts of all lengths) would leave blocks of all sizes behind: what is kept may not take the whole past the peak and an eighth. */
+  void make_room(size_t size) {
+    const size_t peak = std::max(memory_.peak, memory_.in_use + size);
+    if (memory_.in_use + size + memory_.cached > peak + peak / 8) free_all();
+  }
 
   static void* aligned(size_t alignment, size_t bytes) {
     void* data = nullptr;
@@ -60,12 +70,12 @@ class CachingAllocator final : public c10::Allocator {
     const size_t size = (bytes + granule - 1) / granule * granule;
     std::lock_guard lock(mutex_);
     void* data = nullptr;
-    auto& blocks = free_[size];
-    if (!blocks.empty()) {
-      data = blocks.back();
-      blocks.pop_back();
+    if (const auto found = free_.find(size); found != free_.end() && !found->second.empty()) {
+      data = found->second.back();
+      found->second.pop_back();
       memory_.cached -= size;
     } else {
+      make_room(size);
       data = aligned(huge_page, size);
       madvise(data, size / huge_page * huge_page, MADV_HUGEPAGE);
     }

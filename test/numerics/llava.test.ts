@@ -41,12 +41,17 @@ describe('LLaVA', () => {
       const { loss, gradNorm } = await trainer.update(groups.map((group) => [...group]));
       expect(loss).to.be.closeTo(mean(trace.losses), 1e-5);
       expect(gradNorm / trace.grad_norm).to.be.closeTo(1, 1e-5);
+      // After one update the first moment is a tenth of the gradient. Errors are compared with those of torch's own fp32, relative to each tensor's largest number:
+      // at most twice, and no larger on the whole. A single tensor of torch's may be near by luck; then the mean of all counts.
       const moments = await trainer.tensors('exp_avg');
+      const theirs = mean(Object.values(trace.fp32_errors));
+      const errors: number[] = [];
       for (const [name, expected] of await floats(join(folder, 'gradients.safetensors'))) {
-        // After one update the first moment is a tenth of the gradient. Twice the error of torch's own fp32, which differs with the order of its sums.
-        const found = moments.get(name)!.map((v) => 10 * v);
-        expect(difference(found, expected), name).to.be.at.most(2 * Math.max(trace.fp32_errors[name]!, 5e-7));
+        const error = difference(moments.get(name)!.map((v) => 10 * v), expected);
+        errors.push(error);
+        expect(error, name).to.be.at.most(2 * Math.max(trace.fp32_errors[name]!, theirs));
       }
+      expect(mean(errors)).to.be.at.most(1.2 * theirs);
       await trainer.close();
     });
   }
