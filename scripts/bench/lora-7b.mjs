@@ -55,7 +55,7 @@ try {
   const trainer = await loadAddon().openLoraTrainer({
     model: { vision, mean: [0.5, 0.5, 0.5], std: [0.3, 0.3, 0.3], feature: 'hidden', llama, weights, basePrecision: values.base, precision: 'bf16', device: 'cpu', lora: { rank: Number(values.rank), alpha: 256, weights: null, seed: 0 } },
     dropout: 0.05, seed: 0, trainProjector: true, optimizer: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0 }, maxGradNorm: 1, gradientCheckpointing: values.checkpointing,
-    offload: false, slots: 3, imagesPerSlot: 1, pixels: 'u8',
+    offload: false, slots: 3, imagesPerSlot: 1, pixels: 'u8', distributed: false,
   });
   const loading = (performance.now() - start) / 1000;
   const loaded = process.memoryUsage.rss() / 2 ** 20;
