@@ -2,6 +2,9 @@
 export { align, type AlignRun } from './align.js';
 export type { LoraConfig, LoraOptions } from './config/lora-schema.js';
 export type { AlignConfig, AlignOptions } from './config/schema.js';
+export { placementOf, type Placement } from './dist/environment.js';
+export { withRanks, type JoinOptions } from './dist/join.js';
+export type { Ranks } from './dist/ranks.js';
 export { openEncoder, type Encoder, type OpenEncoderOptions } from './encoder.js';
 export { KueaError } from './errors.js';
 export { finetune, type LoraRun } from './finetune.js';
