@@ -34,7 +34,7 @@ class CachingAllocator final : public c10::Allocator {
 
   void trim() {
     std::lock_guard lock(mutex_);
-    free_all();
+    keep_at_most(0);
   }
 
   CpuMemory memory() {
@@ -45,18 +45,28 @@ class CachingAllocator final : public c10::Allocator {
  private:
   static void give_back(void* data);
 
-  void free_all() {
-    for (auto& [size, blocks] : free_) {
-      for (void* block : blocks) std::free(block);
+  struct Block {
+    void* data;
+    size_t size;
+  };
+
+  /** The smallest kept block of at least this size, and at most half as much again; of equal ones the last to come back. */
+  std::vector<Block>::iterator fitting(size_t size) {
+    auto best = free_.end();
+    for (auto block = free_.begin(); block != free_.end(); ++block) {
+      if (block->size >= size && block->size <= size + size / 2 && (best == free_.end() || block->size <= best->size)) best = block;
     }
-    free_.clear();
-    memory_.cached = 0;
+    return best;
   }
 
-  /** Steps of ever other sizes (texts of all lengths) would leave blocks of all sizes behind: what is kept may not take the whole past the peak and an eighth. */
-  void make_room(size_t size) {
-    const size_t peak = std::max(memory_.peak, memory_.in_use + size);
-    if (memory_.in_use + size + memory_.cached > peak + peak / 8) free_all();
+  /** Frees kept blocks, the oldest first, until no more than `bytes` are kept. */
+  void keep_at_most(size_t bytes) {
+    auto block = free_.begin();
+    for (; memory_.cached > bytes; ++block) {
+      std::free(block->data);
+      memory_.cached -= block->size;
+    }
+    free_.erase(free_.begin(), block);
   }
 
   static void* aligned(size_t alignment, size_t bytes) {
@@ -67,15 +77,18 @@ class CachingAllocator final : public c10::Allocator {
 
   void* take(size_t bytes) {
     if (bytes < smallest) return aligned(64, bytes);
-    const size_t size = (bytes + granule - 1) / granule * granule;
+    size_t size = (bytes + granule - 1) / granule * granule;
     std::lock_guard lock(mutex_);
     void* data = nullptr;
-    if (const auto found = free_.find(size); found != free_.end() && !found->second.empty()) {
-      data = found->second.back();
-      found->second.pop_back();
+    if (const auto kept = fitting(size); kept != free_.end()) {
+      data = kept->data;
+      size = kept->size;
+      free_.erase(kept);
       memory_.cached -= size;
     } else {
-      make_room(size);
+      // Steps of ever other sizes, texts of all lengths say, would leave blocks of all sizes behind: the whole stays within the peak and an eighth.
+      const size_t needed = memory_.in_use + size, peak = std::max(memory_.peak, needed);
+      keep_at_most(peak + peak / 8 - needed);
       data = aligned(huge_page, size);
       madvise(data, size / huge_page * huge_page, MADV_HUGEPAGE);
     }
@@ -95,12 +108,13 @@ class CachingAllocator final : public c10::Allocator {
     }
     memory_.in_use -= found->second;
     memory_.cached += found->second;
-    free_[found->second].push_back(data);
+    free_.push_back({data, found->second});
     sizes_.erase(found);
   }
 
   std::mutex mutex_;
-  std::unordered_map<size_t, std::vector<void*>> free_;
+  /** In the order in which they were given back. There are at most some hundreds. */
+  std::vector<Block> free_;
   std::unordered_map<void*, size_t> sizes_;
   CpuMemory memory_{};
 };
