@@ -24,10 +24,12 @@ void rope_(at::Tensor& x, const RotaryTable& table, bool back) {
   const auto tokens = x.size(0), half = table.cosine.size(1), heads = x.size(1) / (2 * half);
   if (!has_kernels(x)) {
     auto pairs = x.view({tokens, heads, 2, half});
-    const auto a = pairs.select(2, 0).to(at::kFloat), b = pairs.select(2, 1).to(at::kFloat);
+    const auto a = pairs.select(2, 0), b = pairs.select(2, 1);
     const auto cosine = table.cosine.unsqueeze(1), sine = back ? table.sine.unsqueeze(1).neg() : table.sine.unsqueeze(1);
-    pairs.select(2, 0).copy_(a * cosine - b * sine);
-    pairs.select(2, 1).copy_(b * cosine + a * sine);
+    // Both before either is written: a and b are views of x. The products with fp32 tables are fp32.
+    const auto first = a * cosine - b * sine, second = b * cosine + a * sine;
+    a.copy_(first);
+    b.copy_(second);
     return;
   }
   dispatch(x, [&](auto zero) {
