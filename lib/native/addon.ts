@@ -281,13 +281,13 @@ export interface Addon {
   resample(task: ResampleTask): Promise<void>;
   /**
    * The kernel loss alone on X [n, d] and Y [n, dt], on the CPU where no device is named. 'chunked' and the twins, which run the GPU's blocks on the CPU
-   * with the first or the last thread first, are there for the tests. With begin and end, what the rank that has rows [begin, end) computes: summands, and
-   * dL/dX of its rows.
+   * with the first or the last thread first, are there for the tests. With counts (the rows of each rank) it is what rank `rank` computes: summands, and dL/dX
+   * of its rows. 'fused' on the CPU then exchanges with the other ranks of the open process group, each of which was given all of X and Y.
    */
   kernelLoss(options: {
     x: Float32Array; y: Float32Array; n: number; d: number; dt: number;
     kernel: KernelSpec; backend: 'fused' | 'plain' | 'chunked' | 'twin' | 'twin_reversed';
-    gradient: boolean; begin?: number; end?: number; device?: string;
+    gradient: boolean; counts?: Int32Array; rank?: number; device?: string;
   }): Promise<KernelLossResult>;
   openEncoder(spec: EncoderSpec & { precision: Precision; device: string }): Promise<NativeEncoder>;
   openTrainer(spec: TrainerSpec): Promise<NativeTrainer>;

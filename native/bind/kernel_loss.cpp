@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <map>
 #include <memory>
+#include <numeric>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
@@ -11,6 +13,7 @@
 #include "bind/args.h"
 #include "bind/environment.h"
 #include "bind/registry.h"
+#include "dist/process_group.h"
 #include "ops/kernel_alignment.h"
 
 namespace kuea {
@@ -29,13 +32,19 @@ const std::map<std::string, Backend> backends{{"fused", kernel_alignment},
                                               {"twin", kernel_alignment_twin},
                                               {"twin_reversed", kernel_alignment_twin_reversed}};
 
-/** `range`: [begin, end) of the rows of x that are one rank's; all of them make the whole term. */
-Result evaluate(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, Backend backend, bool gradient, std::optional<std::pair<int64_t, int64_t>> range) {
+/** `counts`: the rows of each rank. Rows alone need no other rank; an exchange needs the process group. */
+Gathered of_rank(const at::Tensor& x, const std::vector<int64_t>& counts, int64_t rank) {
+  const auto sum = [](const at::Tensor& t) { ProcessGroup::current()->all_reduce(t); };
+  return {x, std::accumulate(counts.begin(), counts.begin() + rank, int64_t{0}), rank, static_cast<int64_t>(counts.size()), sum};
+}
+
+/** `all`: the rank whose part is wanted, which has `count` rows. */
+Result evaluate(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, Backend backend, bool gradient, const std::optional<Gathered>& all, int64_t count) {
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   at::AutoGradMode mode(gradient);
-  const auto leaf = (range ? x.slice(0, range->first, range->second) : x).detach().requires_grad_(gradient);
-  const auto loss = backend(leaf, y, params, range ? std::optional<Gathered>({x, range->first}) : std::nullopt);
+  const auto leaf = (all ? x.narrow(0, all->begin, count) : x).detach().requires_grad_(gradient);
+  const auto loss = backend(leaf, y, params, all);
   if (!gradient) return {loss.item<double>(), 0, 0, 0, seconds(), {}};
   torch::autograd::backward({loss}, {});
   const auto grad = [](const at::Tensor& t) { return t.grad().defined() ? t.grad().item<double>() : 0; };
@@ -56,10 +65,14 @@ Napi::Value kernel_loss(const Napi::CallbackInfo& call) {
   const auto kind = args::kernel_kind(spec);
   const double gamma = args::number(spec, "gamma"), c = args::number(spec, "c"), sigma = args::number(spec, "sigma"), sigma_teacher = args::number(spec, "sigmaTeacher");
   const bool gradient = args::boolean(o, "gradient");
-  std::optional<std::pair<int64_t, int64_t>> range;
-  if (o.Get("begin").IsNumber()) {
-    range = {args::integer(o, "begin"), args::integer(o, "end")};
-    if (range->first < 0 || range->second > n || range->first >= range->second) throw Napi::RangeError::New(env, "expected 0 <= begin < end <= n");
+  std::vector<int64_t> counts;
+  int64_t rank = 0;
+  if (o.Get("counts").IsTypedArray()) {
+    counts = args::ints(o, "counts");
+    rank = args::integer(o, "rank");
+    const bool negative = std::any_of(counts.begin(), counts.end(), [](int64_t count) { return count < 0; });
+    if (negative || std::accumulate(counts.begin(), counts.end(), int64_t{0}) != n) throw Napi::RangeError::New(env, "expected counts of n rows in all");
+    if (rank < 0 || rank >= static_cast<int64_t>(counts.size())) throw Napi::RangeError::New(env, "expected 0 <= rank < counts.length");
   }
   const auto backend = backends.at(args::string(o, "backend"));
   const auto device = o.Get("device").IsString() ? args::device(o) : at::Device(at::kCPU);
@@ -73,7 +86,9 @@ Napi::Value kernel_loss(const Napi::CallbackInfo& call) {
         const auto scalar = [&](double v) { return at::full({}, v, at::TensorOptions().dtype(at::kFloat).device(device)).requires_grad_(gradient); };
         const auto matrix = [&](float* data, int64_t columns) { return at::from_blob(data, {n, columns}, at::kFloat).to(device); };
         const KernelParams params{kind, scalar(gamma), scalar(c), scalar(sigma), sigma_teacher};
-        return evaluate(matrix(px, d), matrix(py, dt), params, backend, gradient, range);
+        const auto x = matrix(px, d), y = matrix(py, dt);
+        if (counts.empty()) return evaluate(x, y, params, backend, gradient, std::nullopt, n);
+        return evaluate(x, y, params, backend, gradient, of_rank(x, counts, rank), counts[static_cast<size_t>(rank)]);
       },
       [held](Napi::Env e, const Result& r) -> Napi::Value {
         held->first.Reset();

@@ -107,8 +107,8 @@ RowSums gaussian_row(const RowInput& in, float sigma, float sigma_t, float scale
 
 int64_t scratch_bytes(int64_t tile) { return static_cast<int64_t>(sizeof(float)) * (2 * tile * tile + tile); }
 
-bool prepare_rows(const Alignment& a, const AlignmentRows& rows, int64_t first, int64_t last) {
-  for (int64_t i = first; i < last; ++i) {
+bool prepare_rows(const Alignment& a, const AlignmentRows& rows, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
     const double s = squared_norm(a.x + i * a.d, a.d), t = squared_norm(a.y + i * a.dt, a.dt);
     if (a.kind == KernelKind::gaussian) {
       rows.student[i] = static_cast<float>(s);
@@ -134,11 +134,11 @@ TileSums sweep_tile(const Alignment& a, const AlignmentRows& rows, int64_t i, in
   std::fill_n(u_columns, nj, 0.0f);
 
   const double n2 = static_cast<double>(a.n) * static_cast<double>(a.n);
-  const bool mirrored = i != j && j >= a.begin && j < a.end;
+  const bool mirrored = i != j;
   const auto gamma_t = static_cast<float>(1 / static_cast<double>(a.dt));
   TileSums sums;
   for (int64_t row = 0; row < ni; ++row) {
-    const RowInput in{s + row * nj, t + row * nj, rows.student + j, rows.teacher + j, u_columns, nj, i == j ? row : -1, rows.student[i + row], rows.teacher[i + row]};
+    const RowInput in{s + row * nj, t + row * nj, rows.student + j, rows.teacher + j, u_columns, nj, mirrored ? -1 : row, rows.student[i + row], rows.teacher[i + row]};
     RowSums r{};
     switch (a.kind) {
       case KernelKind::polynomial:
@@ -154,31 +154,31 @@ TileSums sweep_tile(const Alignment& a, const AlignmentRows& rows, int64_t i, in
     sums.loss += r.loss;
     sums.g += r.g;
     sums.distance += r.distance;
-    if (a.gradient) rows.q[i - a.begin + row] += r.u;
+    if (a.gradient) rows.q[i + row] += r.u;
   }
 
   if (a.gradient) {
-    a.gemm(false, false, ni, a.d, nj, s, nj, a.x + j * a.d, a.d, 1, rows.dx + (i - a.begin) * a.d, a.d);
+    a.gemm(false, false, ni, a.d, nj, s, nj, a.x + j * a.d, a.d, 1, rows.dx + i * a.d, a.d);
     if (mirrored) {
-      a.gemm(true, false, nj, a.d, ni, s, nj, a.x + i * a.d, a.d, 1, rows.dx + (j - a.begin) * a.d, a.d);
-      for (int64_t column = 0; column < nj; ++column) rows.q[j - a.begin + column] += u_columns[column];
+      a.gemm(true, false, nj, a.d, ni, s, nj, a.x + i * a.d, a.d, 1, rows.dx + j * a.d, a.d);
+      for (int64_t column = 0; column < nj; ++column) rows.q[j + column] += u_columns[column];
     }
   }
   const double weight = mirrored ? 2 : 1;
   return {weight * sums.loss / n2, weight * sums.g, weight * sums.distance};
 }
 
-double finish_rows(const Alignment& a, const AlignmentRows& rows, int64_t first, int64_t last) {
+double finish_rows(const Alignment& a, const AlignmentRows& rows, int64_t begin, int64_t end) {
   const float outer = 2 * (a.kind == KernelKind::polynomial ? a.gamma : 1.0f);
   double sum = 0;
-  for (int64_t i = first; i < last; ++i) {
+  for (int64_t i = begin; i < end; ++i) {
     const double b = rows.student[i];
-    double& q = rows.q[i - a.begin];
-    if (a.kind != KernelKind::gaussian) q = b * b * q;
+    const double q = a.kind == KernelKind::gaussian ? rows.q[i] : b * b * rows.q[i];
+    rows.q[i] = q;
     sum += q;
     const auto qf = static_cast<float>(q);
     const float* x = a.x + i * a.d;
-    float* dx = rows.dx + (i - a.begin) * a.d;
+    float* dx = rows.dx + i * a.d;
     for (int64_t k = 0; k < a.d; ++k) dx[k] = outer * (dx[k] - qf * x[k]);
   }
   return sum;

@@ -23,13 +23,10 @@ using Gemm = void (*)(bool transpose_a, bool transpose_b, int64_t m, int64_t n, 
  *   gaussian    K = exp(-|x_i - x_j|^2 / (2 sigma^2)); the teacher has sigma_teacher
  *
  * Every gradient has the form dX_i = 2 gamma' (sum_j g_ij x_j - q_i x_i) with a symmetric g, so one tile (I, J) serves rows I and rows J.
- *
- * One process of several answers for rows [begin, end): it gets the exact dX of these, and the parts of the other sums that belong to them. Tiles
- * whose columns lie elsewhere serve their rows alone.
  */
 struct Alignment {
   KernelKind kind;
-  int64_t n, d, dt, begin, end;
+  int64_t n, d, dt;
   const float* x;  // [n, d]
   const float* y;  // [n, dt]
   float gamma, c, sigma, sigma_teacher;
@@ -37,12 +34,12 @@ struct Alignment {
   Gemm gemm;
 };
 
-/** Arrays of one evaluation. `dx` and `q` are null without gradient, else zero at the start; their first row is row `begin`. */
+/** Arrays of one evaluation, each over the n rows. `dx` and `q` are null without gradient, else zero at the start. */
 struct AlignmentRows {
-  float* student;  // [n]: b_i, or |x_i|^2 for gaussian
-  float* teacher;  // [n]
-  float* dx;       // [end - begin, d]: first sum_j g_ij x_j, dX after finish_rows
-  double* q;       // [end - begin]: first u_i (see the sources), q_i after finish_rows
+  float* student;  // b_i, or |x_i|^2 for gaussian
+  float* teacher;
+  float* dx;       // [n, d]: first sum_j g_ij x_j, dX after finish_rows
+  double* q;       // [n]: first u_i (see the sources), q_i after finish_rows
 };
 
 /** Sums of one tile, counted twice when it stands for its mirror image too. */
@@ -57,16 +54,13 @@ struct TileSums {
 /** Bytes of scratch that sweep_tile needs for tiles of this side. */
 int64_t scratch_bytes(int64_t tile);
 
-/** Norms of rows [first, last) of the n; false when gamma s_ii + c is not positive for one of them. */
-bool prepare_rows(const Alignment& a, const AlignmentRows& rows, int64_t first, int64_t last);
+/** Norms of rows [begin, end); false when gamma s_ii + c is not positive for one of them. */
+bool prepare_rows(const Alignment& a, const AlignmentRows& rows, int64_t begin, int64_t end);
 
-/**
- * Tile of rows [i, i + ni), all of them in [begin, end), and columns [j, j + nj), all or none; i == j or the two ranges are disjoint. Updates dx and q of
- * its rows, and of its columns where these are in [begin, end).
- */
+/** Tile of rows [i, i + ni) and columns [j, j + nj); i == j or the two ranges are disjoint. Updates dx and q of both ranges. */
 TileSums sweep_tile(const Alignment& a, const AlignmentRows& rows, int64_t i, int64_t ni, int64_t j, int64_t nj, float* scratch);
 
-/** After all tiles: dx and q of rows [first, last) become the gradient and q_i; returns their sum of q_i (for dL/dc). */
-double finish_rows(const Alignment& a, const AlignmentRows& rows, int64_t first, int64_t last);
+/** After all tiles: dx and q of rows [begin, end) become the gradient and q_i; returns their sum of q_i (for dL/dc). */
+double finish_rows(const Alignment& a, const AlignmentRows& rows, int64_t begin, int64_t end);
 
 }  // namespace kuea::kernels

@@ -30,22 +30,22 @@ at::Tensor gaussian(const at::Tensor& s, const at::Tensor& sigma) {
   return (-(d.unsqueeze(1) + d.unsqueeze(0) - 2 * s) / (2 * sigma * sigma)).exp();
 }
 
-using Sweep = AlignmentValue (*)(const at::Tensor& x, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient, RowRange range);
+using Sweep = AlignmentValue (*)(const Gathered& all, int64_t m, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient);
 
 /** Value and gradients come from one sweep, in the forward; the backward scales them. `x` is there for its gradient, `all` for its values. */
 struct Fused : torch::autograd::Function<Fused> {
-  static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& gamma, const Variable& c, const Variable& sigma, const at::Tensor& all, const at::Tensor& y,
-                          int64_t begin, KernelKind kind, double sigma_teacher, Sweep sweep) {
+  static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& gamma, const Variable& c, const Variable& sigma, const Gathered& all, const at::Tensor& y,
+                          KernelKind kind, double sigma_teacher, Sweep sweep) {
     const AlignmentScalars scalars{kind, gamma.item<double>(), c.item<double>(), sigma.item<double>(), sigma_teacher};
     const bool gradient = x.requires_grad() || gamma.requires_grad() || c.requires_grad() || sigma.requires_grad();
-    const auto value = sweep(all, y, scalars, gradient, {begin, begin + x.size(0)});
+    const auto value = sweep(all, x.size(0), y, scalars, gradient);
     const auto scalar = [&](double v) { return at::full({}, v, x.options().requires_grad(false)); };
     if (gradient) ctx->save_for_backward({value.dx, scalar(value.dgamma), scalar(value.dc), scalar(value.dsigma)});
     return scalar(value.loss);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    variable_list out(10);
+    variable_list out(9);
     const auto saved = ctx->get_saved_variables();
     for (size_t i = 0; i < saved.size(); ++i) {
       if (ctx->needs_input_grad(i)) out[i] = saved[i] * grads[0];
@@ -55,8 +55,9 @@ struct Fused : torch::autograd::Function<Fused> {
 };
 
 at::Tensor fused(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, const std::optional<Gathered>& all, Sweep sweep) {
-  const auto values = all ? all->x : x.detach();
-  return Fused::apply(x, p.gamma, p.c, p.sigma, values.contiguous(), y.contiguous(), all ? all->begin : 0, p.kind, p.sigma_teacher, sweep);
+  auto values = all.value_or(Gathered{x.detach(), 0, 0, 1, {}});
+  values.x = values.x.contiguous();
+  return Fused::apply(x, p.gamma, p.c, p.sigma, values, y.contiguous(), p.kind, p.sigma_teacher, sweep);
 }
 
 /** The two rectangles [m, n] of one rank's rows. The columns are constant here, which leaves half of each row's gradient: it counts twice. */

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include <ATen/core/Tensor.h>
@@ -15,10 +16,11 @@ struct KernelParams {
   double sigma_teacher;
 };
 
-/** Embeddings of all ranks [n, d], without autograd; rows [begin, begin + m) are this rank's. */
+/** Embeddings of all ranks [n, d], without autograd; rows [begin, begin + m) are this rank's. `sum` adds a tensor up over the ranks, in place, same bits on each. */
 struct Gathered {
   at::Tensor x;
-  int64_t begin;
+  int64_t begin, rank, ranks;
+  std::function<void(const at::Tensor&)> sum;
 };
 
 /**
@@ -26,7 +28,8 @@ struct Gathered {
  * kernels/kernel_alignment.h for the kernels. Throws Error `bad_kernel` where gamma |x_i|^2 + c is not positive.
  *
  * With `all` the matrix spans the images of several ranks, x [m, d] is this rank's and y [n, dt] that of all: the value and its derivatives by the kernel's
- * parameters are this rank's summands, the gradient of x is that of the whole term.
+ * parameters are this rank's summands, the gradient of x is that of the whole term. `tiled` calls `sum` in the forward, twice where a gradient is wanted and
+ * after all that can be wrong with the embeddings, so every rank calls it alike, with or without images of its own; the others compute their rows alone.
  *
  * `plain` is the textbook: whole matrices, autograd for the gradients, the oracle of the other two. `tiled` (CPU) computes value and gradients in one
  * sweep of tiles in O(n d + tile^2) memory, the same bits for every number of threads. `chunked` does the same with libtorch's operators over

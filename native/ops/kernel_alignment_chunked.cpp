@@ -14,7 +14,8 @@ constexpr int64_t chunk = 1024;
 }  // namespace
 
 // The formulas of kernels/kernel_alignment.h, a block of rows at a time. Both matrices are symmetric, so the rows alone give the whole gradient.
-AlignmentValue sweep_chunked(const at::Tensor& x, const at::Tensor& y, const AlignmentScalars& p, bool gradient, RowRange range) {
+AlignmentValue sweep_chunked(const Gathered& all, int64_t m, const at::Tensor& y, const AlignmentScalars& p, bool gradient) {
+  const auto& x = all.x;
   const auto n = x.size(0);
   const double n2 = static_cast<double>(n) * static_cast<double>(n), dt = static_cast<double>(y.size(1));
   const bool polynomial = p.kind == KernelKind::polynomial, gaussian = p.kind == KernelKind::gaussian;
@@ -28,9 +29,9 @@ AlignmentValue sweep_chunked(const at::Tensor& x, const at::Tensor& y, const Ali
 
   auto loss = at::zeros({}, x.options().dtype(at::kDouble)), g_sum = loss.clone(), distance = loss.clone();
   AlignmentValue value;
-  if (gradient) value.dx = at::zeros({range.end - range.begin, x.size(1)}, x.options());
-  for (int64_t i = range.begin; i < range.end; i += chunk) {
-    const auto count = std::min(chunk, range.end - i);
+  if (gradient) value.dx = at::zeros({m, x.size(1)}, x.options());
+  for (int64_t i = all.begin; i < all.begin + m; i += chunk) {
+    const auto count = std::min(chunk, all.begin + m - i);
     const auto rows = [&](const at::Tensor& t) { return t.narrow(0, i, count); };
     const auto s = at::mm(rows(x), x.t()), t = at::mm(rows(y), y.t());
     at::Tensor e, g, u, d2;
@@ -53,7 +54,7 @@ AlignmentValue sweep_chunked(const at::Tensor& x, const at::Tensor& y, const Ali
     }
     loss += e.square().sum(at::kDouble);
     if (!gradient) continue;
-    value.dx.narrow(0, i - range.begin, count).copy_((at::mm(g, x) - u.unsqueeze(1) * rows(x)) * (2 * gamma));
+    value.dx.narrow(0, i - all.begin, count).copy_((at::mm(g, x) - u.unsqueeze(1) * rows(x)) * (2 * gamma));
     if (gaussian) distance += (g * d2).sum(at::kDouble);
     if (polynomial) g_sum += g.sum(at::kDouble) - u.sum(at::kDouble);
   }

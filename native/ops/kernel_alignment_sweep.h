@@ -2,14 +2,9 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "kernels/kernel_alignment.h"
+#include "ops/kernel_alignment.h"
 
 namespace kuea {
-
-/** Rows [begin, end) of the matrices: those that this process answers for. */
-struct RowRange {
-  int64_t begin, end;
-};
 
 struct AlignmentScalars {
   KernelKind kind;
@@ -17,8 +12,8 @@ struct AlignmentScalars {
 };
 
 /**
- * The loss, and where gradients were wanted, the derivatives by gamma and c (polynomial) or sigma (Gaussian): the parts of the rows in question, which add up
- * to the whole. dX [end - begin, d] is exact.
+ * The loss, and where gradients were wanted, the derivatives by gamma and c (polynomial) or sigma (Gaussian): this rank's summands of them. dX [m, d], of
+ * this rank's rows, is exact.
  */
 struct AlignmentValue {
   double loss = 0;
@@ -26,10 +21,10 @@ struct AlignmentValue {
   double dgamma = 0, dc = 0, dsigma = 0;
 };
 
-/** Tiles on all threads; CPU tensors. */
-AlignmentValue sweep_tiled(const at::Tensor& x, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient, RowRange range);
+/** Tiles on all threads; CPU tensors. Of several ranks each sweeps its share of the tiles, whosever rows they are; the m rows' sums are then added up. */
+AlignmentValue sweep_tiled(const Gathered& all, int64_t m, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient);
 
-/** Blocks of rows against all rows with libtorch's operators; any device. */
-AlignmentValue sweep_chunked(const at::Tensor& x, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient, RowRange range);
+/** Blocks of the m rows against all rows with libtorch's operators; any device. */
+AlignmentValue sweep_chunked(const Gathered& all, int64_t m, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient);
 
 }  // namespace kuea

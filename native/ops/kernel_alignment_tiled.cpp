@@ -22,6 +22,9 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, c
   sgemm_(transpose_b ? "T" : "N", transpose_a ? "T" : "N", &ni, &mi, &ki, &one, b, &lb, a, &la, &beta, c, &lc);
 }
 
+constexpr int64_t tile = 256;
+
+/** Blocks of rows: block i begins at row i * tile. */
 struct Pair {
   int64_t i, j;
 };
@@ -48,43 +51,42 @@ Rounds tournament(int64_t blocks) {
   return rounds;
 }
 
-constexpr int64_t tile = 256;
-
-struct Tile {
-  int64_t i, rows, j, columns;
-};
-
-/** The tiles that a range of rows needs: each pair of its own blocks once, and its blocks against all columns elsewhere. */
-std::vector<std::vector<Tile>> schedule(int64_t n, RowRange range) {
-  std::vector<std::vector<Tile>> rounds;
-  const auto rows = [&](int64_t i) { return std::min(tile, range.end - i); };
-  for (const auto& round : tournament((range.end - range.begin + tile - 1) / tile)) {
-    rounds.emplace_back();
+/**
+ * A rank's share of the rounds: a run of them, cut where the work before it is its share of the whole. So most of its rounds are whole ones, and there is
+ * work for as many threads as one process has. Each pair is one rank's.
+ */
+Rounds share(int64_t rank, int64_t ranks, int64_t n, int64_t d, int64_t dt) {
+  const auto rows = [&](int64_t block) { return std::min(tile, n - block * tile); };
+  // Products with X and Y: one each for S and T, and one for dX of the rows and of the columns.
+  const auto work = [&](const Pair& p) { return rows(p.i) * rows(p.j) * ((p.i == p.j ? 2 : 3) * d + dt); };
+  const auto rounds = tournament((n + tile - 1) / tile);
+  int64_t all = 0;
+  for (const auto& round : rounds) {
+    for (const auto& pair : round) all += work(pair);
+  }
+  Rounds mine;
+  int64_t before = 0;
+  for (const auto& round : rounds) {
+    mine.emplace_back();
     for (const auto& pair : round) {
-      const auto i = range.begin + pair.i * tile, j = range.begin + pair.j * tile;
-      rounds.back().push_back({i, rows(i), j, rows(j)});
+      // By the middle of the pair's work, so that each has a rank.
+      if ((2 * before + work(pair)) * ranks / (2 * all) == rank) mine.back().push_back(pair);
+      before += work(pair);
     }
   }
-  for (const auto& [first, last] : {RowRange{0, range.begin}, RowRange{range.end, n}}) {
-    for (int64_t j = first; j < last; j += tile) {
-      rounds.emplace_back();
-      for (int64_t i = range.begin; i < range.end; i += tile) rounds.back().push_back({i, rows(i), j, std::min(tile, last - j)});
-    }
-  }
-  return rounds;
+  return mine;
 }
 
 }  // namespace
 
-AlignmentValue sweep_tiled(const at::Tensor& x, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient, RowRange range) {
+AlignmentValue sweep_tiled(const Gathered& all, int64_t m, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient) {
+  const auto& x = all.x;
   const auto n = x.size(0), d = x.size(1);
   const auto options = x.options().requires_grad(false);
   const kernels::Alignment a{scalars.kind,
                              n,
                              d,
                              y.size(1),
-                             range.begin,
-                             range.end,
                              x.const_data_ptr<float>(),
                              y.const_data_ptr<float>(),
                              static_cast<float>(scalars.gamma),
@@ -95,29 +97,30 @@ AlignmentValue sweep_tiled(const at::Tensor& x, const at::Tensor& y, const Align
                              gemm};
   AlignmentValue value;
   const auto norms = at::empty({2, n}, options);
-  at::Tensor q;
+  at::Tensor dx, q;
   if (gradient) {
-    value.dx = at::zeros({range.end - range.begin, d}, options);
-    q = at::zeros({range.end - range.begin}, options.dtype(at::kDouble));
+    dx = at::zeros({n, d}, options);
+    q = at::zeros({n}, options.dtype(at::kDouble));
   }
-  const kernels::AlignmentRows rows{norms.mutable_data_ptr<float>(), norms.mutable_data_ptr<float>() + n, gradient ? value.dx.mutable_data_ptr<float>() : nullptr,
+  const kernels::AlignmentRows rows{norms.mutable_data_ptr<float>(), norms.mutable_data_ptr<float>() + n, gradient ? dx.mutable_data_ptr<float>() : nullptr,
                                     gradient ? q.mutable_data_ptr<double>() : nullptr};
 
   std::atomic<bool> positive{true};
   at::parallel_for(0, n, 64, [&](int64_t begin, int64_t end) {
     if (!kernels::prepare_rows(a, rows, begin, end)) positive = false;
   });
+  // Every rank has looked at all rows: none goes on to an exchange that another does not come to.
   if (!positive) throw Error("bad_kernel", "gamma |x|^2 + c is not positive for an embedding: the normalised kernel does not exist there; raise coef0 or fix the kernel's parameters");
 
   double g = 0, distance = 0;
-  for (const auto& round : schedule(n, range)) {
+  for (const auto& round : share(all.rank, all.ranks, n, d, y.size(1))) {
     std::vector<kernels::TileSums> sums(round.size());
     at::parallel_for(0, static_cast<int64_t>(round.size()), 1, [&](int64_t begin, int64_t end) {
       // An MKL call alone in the process would start threads; within a parallel region it does not.
       std::vector<float> scratch(static_cast<size_t>(kernels::scratch_bytes(tile)) / sizeof(float));
       for (auto k = begin; k < end; ++k) {
-        const auto& t = round[static_cast<size_t>(k)];
-        sums[static_cast<size_t>(k)] = kernels::sweep_tile(a, rows, t.i, t.rows, t.j, t.columns, scratch.data());
+        const auto [i, j] = round[static_cast<size_t>(k)];
+        sums[static_cast<size_t>(k)] = kernels::sweep_tile(a, rows, i * tile, std::min(tile, n - i * tile), j * tile, std::min(tile, n - j * tile), scratch.data());
       }
     });
     for (const auto& sum : sums) {
@@ -128,14 +131,19 @@ AlignmentValue sweep_tiled(const at::Tensor& x, const at::Tensor& y, const Align
   }
   if (!gradient) return value;
 
-  const auto parts = (range.end - range.begin + tile - 1) / tile;
+  if (all.ranks > 1) {
+    all.sum(dx);
+    all.sum(q);
+  }
+  const auto parts = (m + tile - 1) / tile;
   std::vector<double> q_sums(static_cast<size_t>(parts));
   at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
     for (auto k = begin; k < end; ++k) {
-      const auto first = range.begin + k * tile;
-      q_sums[static_cast<size_t>(k)] = kernels::finish_rows(a, rows, first, std::min(range.end, first + tile));
+      const auto first = all.begin + k * tile;
+      q_sums[static_cast<size_t>(k)] = kernels::finish_rows(a, rows, first, std::min(all.begin + m, first + tile));
     }
   });
+  value.dx = dx.narrow(0, all.begin, m);
   if (scalars.kind == KernelKind::polynomial) {
     value.dc = g;
     for (const auto sum : q_sums) value.dc -= sum;

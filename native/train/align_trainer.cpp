@@ -141,7 +141,8 @@ std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::s
   std::optional<Gathered> all;
   auto teacher = target.teacher;
   if (group && !spec_.local_kernel) {
-    all = Gathered{group->gather_rows(features, counts), std::accumulate(counts.begin(), counts.begin() + group->rank(), int64_t{0})};
+    const auto begin = std::accumulate(counts.begin(), counts.begin() + group->rank(), int64_t{0});
+    all = Gathered{group->gather_rows(features, counts), begin, group->rank(), group->size(), [group](const at::Tensor& t) { group->all_reduce(t); }};
     teacher = group->gather_rows(teacher, counts);
   }
   const auto mean = [&](const at::Tensor& t) { return t.sum() / static_cast<double>(total); };

@@ -6,9 +6,7 @@
  * a step, of the share spent in exchanges and of that spent waiting for gradients after the last one was computed; and the images a second of a rank
  * against those of the process alone, and against those of the processes apart, which share the machine's caches and memory too.
  */
-import { spawn } from 'node:child_process';
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,6 +15,7 @@ import { parseArgs } from 'node:util';
 import { loadAddon } from '../../dist/lib/native/load.js';
 import { openCache } from '../../dist/lib/train/embedding-cache.js';
 import { visionPairs } from '../../dist/lib/weights/keys-clip.js';
+import { onCores, onThisMachine } from './processes.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -35,8 +34,7 @@ const teacherDim = 1024;
 async function work({ folder, rank, worldSize, port }) {
   const addon = loadAddon();
   await addon.setThreads(1);
-  const place = { rank, worldSize, localRank: rank, masterAddr: '127.0.0.1', masterPort: port, backend: 'gloo', joinSeconds: 60, timeoutSeconds: 600, watchdogSeconds: 60 };
-  const group = worldSize > 1 ? await addon.openProcessGroup(place) : null;
+  const group = worldSize > 1 ? await addon.openProcessGroup(onThisMachine(rank, worldSize, port)) : null;
   const file = join(folder, 'weights.bin');
   const weights = visionPairs(arch).map(({ name: parameter, shape }) => ({ parameter, source: { file, offset: 0, dtype: 'F32', shape } }));
   const trainer = await addon.openTrainer({
@@ -59,27 +57,8 @@ async function work({ folder, rank, worldSize, port }) {
   console.log(JSON.stringify(lines.slice(1)));
 }
 
-const freePort = () =>
-  new Promise((resolve) => {
-    const server = createServer();
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-
-/** Runs `count` processes, each on its core. */
-function start(count, place) {
-  const self = fileURLToPath(import.meta.url);
-  const one = (core) => {
-    const args = ['-c', `${core}`, process.execPath, self, '--worker', JSON.stringify(place(core)), '--batch', values.batch, '--steps', values.steps, '--precision', values.precision];
-    const child = spawn('taskset', args, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, OMP_NUM_THREADS: '1' } });
-    let out = '';
-    child.stdout.on('data', (text) => (out += text));
-    return new Promise((resolve, reject) => child.on('close', (code) => (code === 0 ? resolve(JSON.parse(out)) : reject(new Error('a process failed')))));
-  };
-  return Promise.all(Array.from({ length: count }, (_, core) => one(core)));
-}
+const start = (count, place) =>
+  onCores(count, fileURLToPath(import.meta.url), (core, port) => ['--worker', JSON.stringify(place(core, port)), '--batch', values.batch, '--steps', values.steps, '--precision', values.precision]);
 
 const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
 
@@ -105,8 +84,7 @@ async function main() {
 
     const alone = summary(await start(1, () => ({ folder, rank: 0, worldSize: 1 })));
     const apart = summary(await start(ranks, () => ({ folder, rank: 0, worldSize: 1 })));
-    const port = await freePort();
-    const together = summary(await start(ranks, (rank) => ({ folder, rank, worldSize: ranks, port })));
+    const together = summary(await start(ranks, (rank, port) => ({ folder, rank, worldSize: ranks, port })));
     const against = (other) => together.images_per_second_of_a_rank / other.images_per_second_of_a_rank;
     console.log(JSON.stringify({ model: 'ViT-B/16', precision: values.precision, batch_of_a_rank: batch, ranks, alone, apart, together, efficiency: { against_alone: against(alone), against_apart: against(apart) } }));
   } finally {

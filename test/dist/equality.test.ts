@@ -63,8 +63,11 @@ describe('several ranks', function () {
     { name: 'the Gaussian kernel', options: { kernel: 'gaussian' } },
     { name: 'activation checkpointing', options: { activationCheckpointing: true } },
   ];
-  for (const { name, options } of cases) {
+  for (const { name, options: more } of cases) {
     it(`${name}: 2 and 3 ranks train what one process trains`, async () => {
+      // The anchor is the square of a small difference of features, which fp32 rounds: it varies by 1e-4 with how the batch is split, in one process too.
+      // At w = 0.5 it is a tenth of the loss and hides what is to be seen here.
+      const options = { w: 5, ...more };
       const one = base(options);
       const expected = await alone(one);
       const weights = await weightsOf(join(one.out, 'export/visual.safetensors'));

@@ -1,8 +1,7 @@
 import { expect } from 'chai';
 
-import type { KernelSpec } from '../../lib/native/addon.js';
 import { loadAddon } from '../../lib/native/load.js';
-import { callOf, cases, distance, expectGolden, find, floats, norm, sameBits, type Case } from './support.js';
+import { addParts, callOf, cases, distance, evenly, expectGolden, find, floats, norm, sameBits, type Case } from './support.js';
 
 const addon = loadAddon();
 const backends = ['plain', 'fused', 'chunked'] as const;
@@ -72,46 +71,29 @@ describe('the kernel loss', () => {
   });
 
   describe('of one rank among several', () => {
-    const parts = (n: number, ranks: number) => Array.from({ length: ranks + 1 }, (_, r) => Math.floor((r * n) / ranks));
+    const partsOf = (c: Case, backend: (typeof backends)[number], counts: number[]) =>
+      Promise.all(counts.map((_, rank) => addon.kernelLoss({ ...callOf(c, backend), counts: Int32Array.from(counts), rank })));
 
     for (const c of cases.filter(({ n }) => n >= 3)) {
-      for (const backend of backends) {
+      // The fused loss exchanges: test/dist/loss.test.ts.
+      for (const backend of ['plain', 'chunked'] as const) {
         it(`${c.name}, ${c.kind}, ${backend}: summands add up, rows of the gradient are exact`, async () => {
-          const kernel: KernelSpec = { kind: c.kind, gamma: c.gamma, c: c.c, sigma: c.sigma, sigmaTeacher: c.sigmaTeacher };
-          const dx = floats(c.dx);
-          for (const ranks of [1, 2, 3]) {
-            const bounds = parts(c.n, ranks);
-            const sums = { loss: 0, dgamma: 0, dc: 0, dsigma: 0 };
-            const found = new Float32Array(c.n * c.d);
-            for (let r = 0; r < ranks; r++) {
-              const [begin, end] = [bounds[r]!, bounds[r + 1]!];
-              const part = await addon.kernelLoss({ x: floats(c.x), y: floats(c.y), n: c.n, d: c.d, dt: c.dt, kernel, backend, gradient: true, begin, end });
-              for (const key of Object.keys(sums) as (keyof typeof sums)[]) sums[key] += part[key];
-              found.set(part.dx!, begin * c.d);
-            }
-            expect(sums.loss, `loss, ${ranks} ranks`).to.be.closeTo(c.loss, 2e-5 * c.loss + 1e-9);
-            expect(distance(found, dx), `dX, ${ranks} ranks`).to.be.at.most(1e-4 * norm(dx) + 1e-9);
-            const close = (key: 'dgamma' | 'dc' | 'dsigma') => expect(sums[key], `${key}, ${ranks} ranks`).to.be.closeTo(c[key], 2e-4 * Math.abs(c[key]) + 1e-4 * Math.abs(c.dc) + 1e-8);
-            if (c.kind === 'polynomial') ['dgamma' as const, 'dc' as const].forEach(close);
-            if (c.kind === 'gaussian') close('dsigma');
-          }
+          for (const ranks of [1, 2, 3]) expectGolden(addParts(await partsOf(c, backend, evenly(c.n, ranks))), c);
         });
       }
     }
 
     it('has the bits of the one process when it has all rows', async () => {
       const c = find('more than two tiles');
-      const kernel: KernelSpec = { kind: c.kind, gamma: c.gamma, c: c.c, sigma: c.sigma, sigmaTeacher: c.sigmaTeacher };
-      const all = await addon.kernelLoss({ x: floats(c.x), y: floats(c.y), n: c.n, d: c.d, dt: c.dt, kernel, backend: 'fused', gradient: true, begin: 0, end: c.n });
-      const whole = await evaluate(c, 'fused');
-      expect([all.loss, all.dc]).to.deep.equal([whole.loss, whole.dc]);
-      expect(Buffer.compare(Buffer.from(all.dx!.buffer), Buffer.from(whole.dx!.buffer))).to.equal(0);
+      const [all] = await partsOf(c, 'fused', [c.n]);
+      expect(sameBits(all!, await evaluate(c, 'fused'))).to.equal(true);
     });
 
-    it('refuses rows that are not there', () => {
-      const c = find('a small batch');
-      const options = { x: floats(c.x), y: floats(c.y), n: c.n, d: c.d, dt: c.dt, kernel: { kind: c.kind, gamma: c.gamma, c: c.c, sigma: c.sigma, sigmaTeacher: c.sigmaTeacher }, backend: 'fused' as const, gradient: true };
-      expect(() => addon.kernelLoss({ ...options, begin: 3, end: c.n + 1 })).to.throw(RangeError, 'begin < end');
+    it('refuses rows and ranks that are not there', () => {
+      const options = callOf(find('a small batch'), 'fused');
+      expect(() => addon.kernelLoss({ ...options, counts: Int32Array.of(3, options.n - 2), rank: 0 })).to.throw(RangeError, 'counts of n rows');
+      expect(() => addon.kernelLoss({ ...options, counts: Int32Array.of(-1, options.n + 1), rank: 0 })).to.throw(RangeError, 'counts of n rows');
+      expect(() => addon.kernelLoss({ ...options, counts: Int32Array.of(3, options.n - 3), rank: 2 })).to.throw(RangeError, 'rank < counts.length');
     });
   });
 

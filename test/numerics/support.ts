@@ -30,6 +30,7 @@ export function floats(base64: string): Float32Array {
   return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
 }
 
+type Part = Omit<KernelLossResult, 'seconds'>;
 type Call = Parameters<Addon['kernelLoss']>[0];
 
 /** What kernelLoss is called with for a golden. */
@@ -41,7 +42,7 @@ export function callOf(c: Case, backend: Call['backend'], change: Partial<Kernel
 export const norm = (v: Float32Array) => Math.sqrt(v.reduce((sum, value) => sum + value * value, 0));
 export const distance = (a: Float32Array, b: Float32Array) => norm(a.map((value, i) => value - b[i]!));
 
-export function expectGolden(result: KernelLossResult, c: Case): void {
+export function expectGolden(result: Part, c: Case): void {
   // A loss is a mean of squares of differences of numbers near 1: its absolute error is about 1e-7 of the root of the loss.
   expect(result.loss).to.be.closeTo(c.loss, 2e-5 * c.loss + 1e-9);
   const dx = floats(c.dx);
@@ -50,6 +51,15 @@ export function expectGolden(result: KernelLossResult, c: Case): void {
   const close = (key: 'dgamma' | 'dc' | 'dsigma') => expect(result[key], key).to.be.closeTo(c[key], 2e-4 * Math.abs(c[key]) + 1e-4 * Math.abs(c.dc) + 1e-8);
   if (c.kind === 'polynomial') ['dgamma' as const, 'dc' as const].forEach(close);
   if (c.kind === 'gaussian') close('dsigma');
+}
+
+/** How many of n rows each of several ranks has. */
+export const evenly = (n: number, ranks: number) => Array.from({ length: ranks }, (_, rank) => Math.floor(((rank + 1) * n) / ranks) - Math.floor((rank * n) / ranks));
+
+/** The whole, of which each rank has summands and its rows of dX. */
+export function addParts(parts: Part[]): Part {
+  const sum = (key: 'loss' | 'dgamma' | 'dc' | 'dsigma') => parts.reduce((total, part) => total + part[key], 0);
+  return { loss: sum('loss'), dgamma: sum('dgamma'), dc: sum('dc'), dsigma: sum('dsigma'), dx: Float32Array.from(parts.flatMap(({ dx }) => Array.from(dx!))) };
 }
 
 /** Whether two results are the same to the bit. */
