@@ -79,6 +79,8 @@ describe('several ranks', function () {
           for (const key of ['loss', 'kernel_loss'] as const) expect(found[i]![key], `${key} of step ${i + 1}, ${worldSize} ranks`).to.be.closeTo(line[key], 1e-5 * line[key]);
         });
         for (const [name, values] of await weightsOf(join(many.out, 'export/visual.safetensors'))) {
+          // It moves all embeddings alike, which distances do not see: as with the bias of the keys, AdamW makes full steps of rounding.
+          if (options.kernel === 'gaussian' && name.endsWith('ln_post.bias')) continue;
           const wanted = weights.get(name)!;
           expect(norm(values.map((value, i) => value - wanted[i]!)), `${name}, ${worldSize} ranks`).to.be.at.most(1e-5 * norm(wanted));
         }
