@@ -60,7 +60,8 @@ describe('several ranks', function () {
     { name: 'a batch of 12 in micro-batches of 2', options: { microBatch: 2 } },
     { name: 'a batch of 7 in micro-batches of 2', options: { batchSize: 7, microBatch: 2 } },
     { name: 'the plain loss', options: { lossBackend: 'plain' } },
-    { name: 'the Gaussian kernel', options: { kernel: 'gaussian' } },
+    // Distances do not see ln_post.bias: of a large w there would be nothing but rounding in its gradient, of which AdamW makes full steps.
+    { name: 'the Gaussian kernel', options: { kernel: 'gaussian', w: 0.5 } },
     { name: 'activation checkpointing', options: { activationCheckpointing: true } },
   ];
   for (const { name, options: more } of cases) {
@@ -79,8 +80,6 @@ describe('several ranks', function () {
           for (const key of ['loss', 'kernel_loss'] as const) expect(found[i]![key], `${key} of step ${i + 1}, ${worldSize} ranks`).to.be.closeTo(line[key], 1e-5 * line[key]);
         });
         for (const [name, values] of await weightsOf(join(many.out, 'export/visual.safetensors'))) {
-          // It moves all embeddings alike, which distances do not see: as with the bias of the keys, AdamW makes full steps of rounding.
-          if (options.kernel === 'gaussian' && name.endsWith('ln_post.bias')) continue;
           const wanted = weights.get(name)!;
           expect(norm(values.map((value, i) => value - wanted[i]!)), `${name}, ${worldSize} ranks`).to.be.at.most(1e-5 * norm(wanted));
         }
