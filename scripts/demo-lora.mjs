@@ -12,7 +12,7 @@ const scenes = { folder: join(root, 'runs/demo-conversations'), train: 4000, hel
 async function drawScenes() {
   const { folder, ...what } = scenes;
   if (existsSync(join(folder, 'held-out.json'))) return;
-  const { writeConversationScenes } = await import('../dist/lib/data/llava/scenes.js');
+  const { writeConversationScenes } = await import('../dist/lib/demo/questions.js');
   rmSync(folder, { recursive: true, force: true });
   await writeConversationScenes(folder, what);
   console.log(`drew ${what.train} scenes to learn from and ${what.heldOut} to be asked about into ${folder}`);

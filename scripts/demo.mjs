@@ -12,7 +12,7 @@ const scenes = { folder: 'runs/demo-scenes', count: 1536, seed: 0, pixels: 96 };
 async function drawScenes() {
   const { folder, count, seed, pixels } = scenes;
   if (existsSync(join(root, folder, 'metadata.jsonl'))) return;
-  const { writeScenes } = await import('../dist/lib/data/scenes.js');
+  const { writeScenes } = await import('../dist/lib/demo/scenes.js');
   rmSync(join(root, folder), { recursive: true, force: true });
   await writeScenes(join(root, folder), count, seed, pixels);
   console.log(`drew ${count} scenes of coloured shapes into ${folder}`);

@@ -2,10 +2,10 @@ import { availableParallelism } from 'node:os';
 
 import type { Command } from 'commander';
 
-import { align } from '../align.js';
+import { align } from '../align/align.js';
 import { presetNames } from '../config/files.js';
-import { alignSchema, resolveAlignConfig, type AlignConfig } from '../config/schema.js';
-import { formatPlan } from '../train/plan.js';
+import { alignSchema, resolveAlignConfig, type AlignConfig } from '../align/options.js';
+import { formatPlan } from '../align/plan.js';
 import { alignText } from './align-progress.js';
 import { optionsCommand } from './options-command.js';
 import { eventPrinter } from './progress.js';

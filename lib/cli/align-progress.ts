@@ -1,5 +1,5 @@
-import type { AlignEvent } from '../train/events.js';
-import { formatDuration } from '../train/plan.js';
+import type { AlignEvent } from '../align/events.js';
+import { formatDuration } from '../config/units.js';
 import { short, type EventText } from './progress.js';
 
 /** What an alignment's events say to a person. */

@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
 
-import { openLlava, type OpenLlavaOptions } from '../llava.js';
+import { openLlava, type OpenLlavaOptions } from '../generate/llava.js';
 
 interface ChatOptions extends Omit<OpenLlavaOptions, 'feature'> {
   model: string;

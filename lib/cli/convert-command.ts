@@ -1,8 +1,8 @@
 import { Command, Option } from 'commander';
 
 import { loadAddon } from '../native/load.js';
-import { convert } from '../weights/convert.js';
-import { exportLayouts, type ExportLayout } from '../weights/export.js';
+import { convert } from '../models/convert.js';
+import { exportLayouts, type ExportLayout } from '../models/clip/export.js';
 
 export function convertCommand(): Command {
   return new Command('convert')

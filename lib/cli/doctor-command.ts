@@ -5,7 +5,8 @@ import { Command } from 'commander';
 import sharp from 'sharp';
 
 import type { AddonInfo } from '../native/addon.js';
-import { buildRecord, packageVersion } from '../native/load.js';
+import { buildRecord } from '../native/load.js';
+import { packageVersion } from '../package.js';
 
 interface Finding {
   part: string;

@@ -1,4 +1,4 @@
-import type { Ranks } from '../dist/ranks.js';
+import type { Ranks } from '../distributed/ranks.js';
 
 /**
  * Runs `work` with a signal that Ctrl-C and SIGTERM abort; a second one ends the process at once, but for one of several ranks: whoever started these says

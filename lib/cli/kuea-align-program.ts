@@ -1,4 +1,4 @@
-import { packageVersion } from '../native/load.js';
+import { packageVersion } from '../package.js';
 import { alignCommand } from './align-command.js';
 import { runCli } from './run-cli.js';
 

@@ -1,4 +1,4 @@
-import { packageVersion } from '../native/load.js';
+import { packageVersion } from '../package.js';
 import { loraCommand } from './lora-command.js';
 import { runCli } from './run-cli.js';
 

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 
-import { packageVersion } from '../native/load.js';
+import { packageVersion } from '../package.js';
 import { alignCommand } from './align-command.js';
 import { convertCommand } from './convert-command.js';
 import { doctorCommand } from './doctor-command.js';

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 
 import { presetNames } from '../config/files.js';
-import { loraSchema, resolveLoraConfig } from '../config/lora-schema.js';
-import { finetune } from '../finetune.js';
-import { formatLoraPlan } from '../train/lora-plan.js';
+import { loraSchema, resolveLoraConfig } from '../lora/options.js';
+import { finetune } from '../lora/finetune.js';
+import { formatLoraPlan } from '../lora/plan.js';
 import { chatCommand } from './chat-command.js';
 import { loraText } from './lora-progress.js';
 import { mergeCommand } from './merge-command.js';

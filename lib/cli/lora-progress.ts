@@ -1,5 +1,5 @@
-import type { LoraEvent } from '../train/lora-events.js';
-import { formatDuration } from '../train/plan.js';
+import type { LoraEvent } from '../lora/events.js';
+import { formatDuration } from '../config/units.js';
 import { short, type EventText } from './progress.js';
 
 /** What a fine-tuning's events say to a person. */

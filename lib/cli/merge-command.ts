@@ -1,8 +1,8 @@
 import { Command, Option } from 'commander';
 
 import { loadAddon } from '../native/load.js';
-import { mergeAdapter } from '../weights/merge.js';
-import { openLlava } from '../weights/open-llava.js';
+import { mergeAdapter } from '../models/llava/merge.js';
+import { openLlava } from '../models/llava/open.js';
 
 export function mergeCommand(): Command {
   return new Command('merge')

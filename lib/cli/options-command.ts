@@ -3,7 +3,7 @@ import { z } from 'zod';
 
 import { parseSetting, readConfigFile, readPreset } from '../config/files.js';
 import { camelCase, kebabCase, nearest } from '../config/keys.js';
-import type { Group } from '../config/schema.js';
+import type { Group } from '../config/options.js';
 import { KueaError } from '../errors.js';
 
 /** A command whose flags are a schema's keys. */

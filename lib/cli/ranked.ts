@@ -1,9 +1,9 @@
 import { distributedKeys, distributedSchema, resolveDistributed, type DistributedConfig } from '../config/distributed.js';
-import { placementOf, type Placement } from '../dist/environment.js';
-import { withRanks } from '../dist/join.js';
-import { launch } from '../dist/launch.js';
-import { launched } from '../dist/launched.js';
-import { oneRank, type Ranks } from '../dist/ranks.js';
+import { placementOf, type Placement } from '../distributed/environment.js';
+import { withRanks } from '../distributed/join.js';
+import { launch } from '../distributed/launch.js';
+import { launched } from '../distributed/launched.js';
+import { oneRank, type Ranks } from '../distributed/ranks.js';
 import { KueaError } from '../errors.js';
 import { interruptible } from './interruptible.js';
 

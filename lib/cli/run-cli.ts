@@ -1,6 +1,6 @@
 import { CommanderError, type Command } from 'commander';
 
-import { beginBeats, launched, tellFailure } from '../dist/launched.js';
+import { beginBeats, launched, tellFailure } from '../distributed/launched.js';
 import { KueaError } from '../errors.js';
 
 /** Commander's exits become exceptions, in a command and all below it. */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 
 import { KueaError } from '../errors.js';
-import { option, parseOptions } from './schema.js';
+import { option, parseOptions } from './options.js';
 
 const count = z.int().positive();
 

@@ -5,7 +5,7 @@ import { basename, join } from 'node:path';
 import { parse, stringify } from 'yaml';
 
 import { KueaError } from '../errors.js';
-import { packageRoot } from '../native/load.js';
+import { packageRoot } from '../package.js';
 import { camelCase, nearest, snakeCase } from './keys.js';
 
 /** Names of a program's published recipes that ship with the package: configs/NAME.yaml, kuea-lora's being those that end in -lora. */

@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 
 import { KueaError } from '../errors.js';
+import { packageRoot, packageVersion } from '../package.js';
 import type { Addon } from './addon.js';
 
 const require = createRequire(import.meta.url);
@@ -15,17 +15,6 @@ export interface BuildRecord {
   libtorch: { prefix: string; version: string; cuda: boolean; how: string };
   /** Version of the CUDA that it was built with, null for the CPU flavour. */
   cuda: string | null;
-}
-
-/** The folder that holds package.json, from wherever the compiled file lies. */
-export function packageRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
-  return folder;
-}
-
-export function packageVersion(root = packageRoot()): string {
-  return (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version;
 }
 
 /** Reads the build record. Throws KueaError `addon_missing` when there is no finished build. */

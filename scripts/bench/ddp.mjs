@@ -13,8 +13,8 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { loadAddon } from '../../dist/lib/native/load.js';
-import { openCache } from '../../dist/lib/train/embedding-cache.js';
-import { visionPairs } from '../../dist/lib/weights/keys-clip.js';
+import { openCache } from '../../dist/lib/embed/cache.js';
+import { visionPairs } from '../../dist/lib/models/clip/keys.js';
 import { onCores, onThisMachine } from './processes.mjs';
 
 const { values } = parseArgs({

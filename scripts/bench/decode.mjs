@@ -26,9 +26,9 @@ if (process.env.UV_THREADPOOL_SIZE !== values.workers) {
   process.exit(status ?? 1);
 }
 
-const { openSource } = await import('../../dist/lib/data/sources.js');
-const { Loader } = await import('../../dist/lib/data/loader.js');
-const { Sampler } = await import('../../dist/lib/data/sampler.js');
+const { openSource } = await import('../../dist/lib/data/images/sources.js');
+const { Loader } = await import('../../dist/lib/data/images/loader.js');
+const { Sampler } = await import('../../dist/lib/data/images/sampler.js');
 
 const [size, batchSize, epochs] = [Number(values.size), Number(values.batch), Number(values.epochs)];
 const source = await openSource(positionals[0]);

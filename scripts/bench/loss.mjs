@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { loadAddon } from '../../dist/lib/native/load.js';
-import { readSafetensors } from '../../dist/lib/weights/safetensors.js';
+import { readSafetensors } from '../../dist/lib/files/safetensors.js';
 import { onCores, onThisMachine } from './processes.mjs';
 
 const { values } = parseArgs({

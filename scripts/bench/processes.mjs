@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 
-import { freePort } from '../../dist/lib/dist/launch.js';
+import { freePort } from '../../dist/lib/distributed/launch.js';
 
 /** Runs `count` processes of a script at once, each with one thread on its own core, and gives the JSON that each has printed. `args` may name a port, free for all. */
 export async function onCores(count, script, args) {

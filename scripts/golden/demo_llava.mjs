@@ -1,8 +1,8 @@
 /** Scenes in words, questions and answers for demo_llava.py, and the tokenizer that knows their words: node scripts/golden/demo_llava.mjs DIR */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { questions, sceneTokenizer } from '../../dist/lib/data/llava/scenes.js';
-import { drawScene, placeOf } from '../../dist/lib/data/scenes.js';
+import { questions, sceneTokenizer } from '../../dist/lib/demo/questions.js';
+import { drawScene, placeOf } from '../../dist/lib/demo/scenes.js';
 import { system } from '../../dist/lib/text/vicuna.js';
 
 const [folder] = process.argv.slice(2);

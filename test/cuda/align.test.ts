@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 
 import { align, openEncoder, type AlignOptions, type MetricsLine } from '../../lib/index.js';
-import { packageRoot } from '../../lib/native/load.js';
+import { packageRoot } from '../../lib/package.js';
 import { describeOnGpu } from './support.js';
 
 const root = packageRoot();

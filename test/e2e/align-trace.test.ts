@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 
 import { align, type AlignOptions, type MetricsLine } from '../../lib/index.js';
-import { packageRoot } from '../../lib/native/load.js';
+import { packageRoot } from '../../lib/package.js';
 
 type Numbers = Pick<MetricsLine, 'loss' | 'kernel_loss' | 'anchor_loss' | 'cosine_to_original' | 'gamma' | 'c' | 'sigma'>;
 

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { openEncoder } from '../../lib/encoder.js';
-import { loadAddon, packageRoot } from '../../lib/native/load.js';
-import { convert } from '../../lib/weights/convert.js';
+import { openEncoder } from '../../lib/embed/encoder.js';
+import { loadAddon } from '../../lib/native/load.js';
+import { packageRoot } from '../../lib/package.js';
+import { convert } from '../../lib/models/convert.js';
 
 // Made by scripts/golden/demo_embeddings.py: transformers on the same files.
 const golden = join(packageRoot(), 'test', 'golden', 'demo');

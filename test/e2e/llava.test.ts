@@ -6,10 +6,10 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { writeConversationScenes } from '../../lib/data/llava/scenes.js';
-import { drawScene, renderScene } from '../../lib/data/scenes.js';
+import { writeConversationScenes } from '../../lib/demo/questions.js';
+import { drawScene, renderScene } from '../../lib/demo/scenes.js';
 import { finetune, openLlava, type Llava } from '../../lib/index.js';
-import { packageRoot } from '../../lib/native/load.js';
+import { packageRoot } from '../../lib/package.js';
 
 const root = packageRoot();
 const model = join(root, 'configs/demo/llava');

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { writeConversationScenes } from '../../lib/data/llava/scenes.js';
+import { writeConversationScenes } from '../../lib/demo/questions.js';
 import { finetune, openLlava, type ValidationLine } from '../../lib/index.js';
-import { packageRoot } from '../../lib/native/load.js';
+import { packageRoot } from '../../lib/package.js';
 
 const model = join(packageRoot(), 'configs/demo/llava');
 

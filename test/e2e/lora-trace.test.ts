@@ -4,11 +4,11 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import type { LoraOptions } from '../../lib/config/lora-schema.js';
-import { finetune } from '../../lib/finetune.js';
-import { packageRoot } from '../../lib/native/load.js';
-import type { LoraMetricsLine } from '../../lib/train/lora-events.js';
-import { readSafetensors } from '../../lib/weights/safetensors.js';
+import type { LoraOptions } from '../../lib/lora/options.js';
+import { finetune } from '../../lib/lora/finetune.js';
+import { packageRoot } from '../../lib/package.js';
+import type { LoraMetricsLine } from '../../lib/lora/events.js';
+import { readSafetensors } from '../../lib/files/safetensors.js';
 
 const golden = join(packageRoot(), 'test/golden/lora-trace');
 

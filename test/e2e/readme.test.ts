@@ -5,9 +5,9 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { writeConversationScenes } from '../../lib/data/llava/scenes.js';
-import { drawScene, renderScene, writeScenes } from '../../lib/data/scenes.js';
-import { packageRoot } from '../../lib/native/load.js';
+import { writeConversationScenes } from '../../lib/demo/questions.js';
+import { drawScene, renderScene, writeScenes } from '../../lib/demo/scenes.js';
+import { packageRoot } from '../../lib/package.js';
 import { writeFile } from 'node:fs/promises';
 
 describe('the README', () => {

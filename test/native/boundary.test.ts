@@ -3,7 +3,8 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { loadAddon, packageRoot } from '../../lib/native/load.js';
+import { loadAddon } from '../../lib/native/load.js';
+import { packageRoot } from '../../lib/package.js';
 
 /** Names of the methods and properties of an interface of lib/native/addon.ts. */
 function declared(name: string): string[] {

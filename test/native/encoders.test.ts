@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 
 import type { Precision } from '../../lib/native/addon.js';
-import { loadAddon, packageRoot } from '../../lib/native/load.js';
-import { openWeights } from '../../lib/weights/open.js';
+import { loadAddon } from '../../lib/native/load.js';
+import { packageRoot } from '../../lib/package.js';
+import { openWeights } from '../../lib/models/open.js';
 
 interface Case {
   case: string;

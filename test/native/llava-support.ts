@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import type { LlavaSpec, LoraMetrics, LoraTrainerSpec, MicroBatch, NativeLoraTrainer } from '../../lib/native/addon.js';
-import { loadAddon, packageRoot } from '../../lib/native/load.js';
-import { openLlava } from '../../lib/weights/open-llava.js';
-import { buildHeader, readSafetensors } from '../../lib/weights/safetensors.js';
+import { loadAddon } from '../../lib/native/load.js';
+import { packageRoot } from '../../lib/package.js';
+import { openLlava } from '../../lib/models/llava/open.js';
+import { buildHeader, readSafetensors } from '../../lib/files/safetensors.js';
 
 export interface Sample {
   /** -200 where an image feature is. */

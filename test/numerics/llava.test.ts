@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 
 import { loadAddon } from '../../lib/native/load.js';
-import { openLlava } from '../../lib/weights/open-llava.js';
+import { openLlava } from '../../lib/models/llava/open.js';
 import { difference, floats, folder, llavaSpec, trace, Trainer } from '../native/llava-support.js';
 
 /** The samples one by one, and in packs. */

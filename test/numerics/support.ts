@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 
 import type { Addon, KernelLossResult, KernelSpec } from '../../lib/native/addon.js';
-import { packageRoot } from '../../lib/native/load.js';
+import { packageRoot } from '../../lib/package.js';
 
 /** A golden of scripts/golden/kernel_loss.py: fp32 inputs, float64 results. */
 export interface Case extends Omit<KernelSpec, 'kind'> {

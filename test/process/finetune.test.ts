@@ -5,8 +5,8 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { writeConversationScenes } from '../../lib/data/llava/scenes.js';
-import { packageRoot } from '../../lib/native/load.js';
+import { writeConversationScenes } from '../../lib/demo/questions.js';
+import { packageRoot } from '../../lib/package.js';
 
 const root = packageRoot();
 const program = join(root, 'dist/lib/cli/kuea-lora.cjs');

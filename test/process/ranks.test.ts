@@ -6,8 +6,8 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { writeScenes } from '../../lib/data/scenes.js';
-import { freePort } from '../../lib/dist/launch.js';
+import { writeScenes } from '../../lib/demo/scenes.js';
+import { freePort } from '../../lib/distributed/launch.js';
 import { endAll, models, readTrace, said, start, type Started } from './support.js';
 
 describe('kuea-align on several ranks', () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { writeScenes } from '../../lib/data/scenes.js';
+import { writeScenes } from '../../lib/demo/scenes.js';
 import { endAll, models, program, readTrace, root, said, start, type Started } from './support.js';
 
 describe('kuea-align as a process', () => {

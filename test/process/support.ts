@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { packageRoot } from '../../lib/native/load.js';
+import { packageRoot } from '../../lib/package.js';
 
 export const root = packageRoot();
 export const program = join(root, 'dist/lib/cli/kuea-align.cjs');

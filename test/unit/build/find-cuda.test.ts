@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 
 import { expect } from 'chai';
 
-import { packageRoot } from '../../../lib/native/load.js';
+import { packageRoot } from '../../../lib/package.js';
 
 interface Finder {
   findCuda(env: Record<string, string>): { nvcc: string; home: string; version: string };

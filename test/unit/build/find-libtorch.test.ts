@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 
 import { expect } from 'chai';
 
-import { packageRoot } from '../../../lib/native/load.js';
+import { packageRoot } from '../../../lib/package.js';
 
 interface Finder {
   findLibtorch(env: Record<string, string>, cuda: boolean, vendor: string): { found: { prefix: string; version: string; cuda: boolean; how: string } | null; tried: { place: string }[] };

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { packageRoot } from '../../../lib/native/load.js';
+import { packageRoot } from '../../../lib/package.js';
 
 const root = packageRoot();
 

@@ -5,7 +5,7 @@ import { expect } from 'chai';
 
 import { fromSentencePiece } from '../../../lib/text/sentencepiece.js';
 import { openTokenizer, TextTokenizer } from '../../../lib/text/tokenizer.js';
-import { failure, golden, goldenJson, inFolder, write } from '../data/support.js';
+import { failure, golden, goldenJson, inFolder, write } from '../data/images/support.js';
 import { dice, field, llamaModel, slowIds } from './support.js';
 
 const llama = new TextTokenizer(fromSentencePiece(llamaModel(), 'tokenizer.model', true), {}, 'tokenizer.model');

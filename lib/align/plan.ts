@@ -1,0 +1,156 @@
+import type { AlignConfig } from './options.js';
+import { formatBytes, formatDuration } from '../config/units.js';
+import { KueaError } from '../errors.js';
+import type { Arch, ClipVisionArch, Dinov2Arch } from '../native/addon.js';
+import { visionPairs } from '../models/clip/keys.js';
+import { dinov2Pairs } from '../models/dinov2/keys.js';
+
+/** Bytes, each of what a rank holds at a time. */
+export interface MemoryPlan {
+  /** fp32 master weights, gradients and AdamW's two moments. */
+  student: number;
+  /** bf16 copies of the student's linear maps. */
+  copies: number;
+  /** What one micro-batch keeps for its backward. */
+  activations: number;
+  /** Frozen student and teacher; 0 once every embedding is in the cache. */
+  frozen: number;
+  /** The ring of batches. */
+  batches: number;
+  total: number;
+}
+
+/** What a run will do; everything that --dry-run prints. */
+export interface AlignPlan {
+  config: AlignConfig;
+  /** Processes that train together, and the images of an update that the first of them has: the others have as many or one less. */
+  ranks: number;
+  rankBatchSize: number;
+  images: number;
+  stepsPerEpoch: number;
+  steps: number;
+  epochs: number;
+  /** Trained: the student's vision tower, and gamma and c (or sigma) when they are trained. */
+  studentParameters: number;
+  teacherParameters: number;
+  teacherSize: number;
+  /** Multiply-adds counted twice, of one image: student forward and backward, and the two frozen forwards. */
+  trainFlops: number;
+  frozenFlops: number;
+  memory: MemoryPlan;
+  /** On disk when every image is in it; 0 without a cache. */
+  cacheBytes: number;
+}
+
+/** Batches being filled while one is in a step. */
+export const slots = 3;
+
+const product = (shape: readonly number[]) => shape.reduce((all, side) => all * side, 1);
+
+export function parameterCount(arch: Arch): number {
+  const pairs = arch.family === 'clip' ? visionPairs(arch) : dinov2Pairs(arch);
+  return pairs.reduce((sum, { shape }) => sum + product(shape), 0);
+}
+
+/**
+ * FLOPs of one forward on an image of this side, two a multiply-add, of matrix products alone. The last block is counted as it runs: keys and
+ * values for every token, the rest for the class token.
+ */
+export function forwardFlops(arch: Arch, size: number): number {
+  const { width, layers, patchSize, mlpWidth } = arch;
+  const extra = arch.family === 'clip' ? 1 : 1 + arch.registers;
+  const patches = (size / patchSize) ** 2;
+  const tokens = patches + extra;
+  const mlp = width * mlpWidth * (arch.family === 'dinov2' && arch.ffn === 'swiglu' ? 3 : 2);
+  const block = (rows: number) => 2 * (2 * tokens * width * width + rows * (2 * width * width + mlp) + 2 * rows * tokens * width);
+  const ends = 2 * patches * 3 * patchSize ** 2 * width + (arch.family === 'clip' ? 2 * width * arch.embedDim : 0);
+  return ends + (layers - 1) * block(tokens) + block(1);
+}
+
+/** Side in pixels of the teacher's input: as asked, else the student's up to 224, as published. */
+export function teacherSizeOf(config: AlignConfig, student: ClipVisionArch): number {
+  return config.teacherSize ?? Math.min(student.imageSize, 224);
+}
+
+/** Bytes that a block keeps of each token for its backward, in units of the width. */
+function keptPerToken(arch: ClipVisionArch, config: AlignConfig): number {
+  if (config.activationCheckpointing) return 4;
+  const item = config.precision === 'bf16' ? 2 : 4;
+  // Two residual inputs, both norms' outputs, qkv, attention's output, and the hidden layer before and after its activation.
+  return 8 + item * (2 + 3 + 1 + (2 * arch.mlpWidth) / arch.width);
+}
+
+interface Known {
+  student: ClipVisionArch;
+  teacher: Dinov2Arch;
+  images: number;
+  ranks: number;
+}
+
+/** Throws KueaError `bad_option` when there are more ranks than images in a batch. */
+export function planAlignment(config: AlignConfig, { student, teacher, images, ranks }: Known): AlignPlan {
+  if (ranks > config.batchSize) throw new KueaError('bad_option', `expected an image for each of the ${ranks} ranks, found a batch size of ${config.batchSize}: raise it or start fewer ranks`);
+  const rankBatchSize = Math.ceil(config.batchSize / ranks);
+  const stepsPerEpoch = Math.floor(images / config.batchSize);
+  const steps = config.steps ?? Math.round((config.epochs ?? 2) * stepsPerEpoch);
+  const teacherSize = teacherSizeOf(config, student);
+  const studentParameters = parameterCount(student);
+  const teacherParameters = parameterCount(teacher);
+  const micro = Math.min(config.microBatch ?? rankBatchSize, rankBatchSize);
+  const tokens = (student.imageSize / student.patchSize) ** 2 + 1;
+  const forward = forwardFlops(student, student.imageSize);
+
+  const parts = {
+    student: studentParameters * 16,
+    copies: config.precision === 'bf16' ? studentParameters * 2 : 0,
+    activations: micro * tokens * student.width * student.layers * keptPerToken(student, config),
+    frozen: (studentParameters + teacherParameters) * (config.precision === 'bf16' ? 6 : 4),
+    batches: slots * rankBatchSize * 3 * student.imageSize ** 2,
+  };
+  return {
+    config,
+    ranks,
+    rankBatchSize,
+    images,
+    stepsPerEpoch,
+    steps,
+    epochs: steps / stepsPerEpoch,
+    studentParameters,
+    teacherParameters,
+    teacherSize,
+    trainFlops: forward * (micro < rankBatchSize ? 4 : 3),
+    frozenFlops: forward + forwardFlops(teacher, teacherSize),
+    memory: { ...parts, total: Object.values(parts).reduce((sum, bytes) => sum + bytes, 0) },
+    cacheBytes: config.cache === 'off' ? 0 : images * (4 * (student.embedDim + teacher.width) + 1),
+  };
+}
+
+function rankShare({ config, ranks, rankBatchSize }: AlignPlan): string {
+  return config.batchSize % ranks === 0 ? String(rankBatchSize) : `${rankBatchSize - 1} or ${rankBatchSize}`;
+}
+
+/** The plan for people, a line each. `flopsPerSecond` of the machine (measured by the caller) gives the estimate. */
+export function formatPlan(plan: AlignPlan, flopsPerSecond: number): string {
+  const { config, memory } = plan;
+  const number = (n: number) => n.toLocaleString('en-US');
+  const seen = plan.steps * config.batchSize;
+  const fresh = config.cache === 'off' ? seen : Math.min(plan.images, seen);
+  const seconds = (seen * plan.trainFlops + fresh * plan.frozenFlops) / flopsPerSecond;
+  const kernel = { polynomial: `polynomial, gamma ${config.gamma}, c ${config.coef0}`, gaussian: `Gaussian, sigma ${config.sigma} and ${config.sigmaTeacher}`, cosine: 'cosine' }[config.kernel];
+  const rows: [string, string][] = [
+    ['student', `${config.student} (${number(plan.studentParameters)} parameters, all trained)`],
+    ['teacher', `${config.teacher} (${number(plan.teacherParameters)} parameters, at ${plan.teacherSize} px)`],
+    ['images', `${number(plan.images)} from ${config.data}`],
+    ['steps', `${number(plan.steps)} of ${config.batchSize} images (${number(plan.stepsPerEpoch)} an epoch, ${plan.epochs.toFixed(2)} epochs)`],
+    ...(plan.ranks > 1 ? [['ranks', `${plan.ranks}, ${rankShare(plan)} images each`] as [string, string]] : []),
+    ['loss', `w ${config.w}; kernel ${kernel}${config.fitKernel ? ', fitted first' : ''}, ${config.kernelParams}`],
+    ['optimiser', `AdamW, lr ${config.lr}, decay ${config.weightDecay}, warm-up ${number(config.warmupSteps)}, ${config.scheduler}`],
+    ['precision', `${config.precision}${config.microBatch ? `, micro-batch ${config.microBatch}` : ''}${config.activationCheckpointing ? ', activation checkpointing' : ''}`],
+    ['memory', `${formatBytes(memory.total)}${plan.ranks > 1 ? ' a rank' : ''}: weights, gradients and moments ${formatBytes(memory.student + memory.copies)}, activations ${formatBytes(memory.activations)}, frozen models ${formatBytes(memory.frozen)}, batches ${formatBytes(memory.batches)}`],
+    ['cache', config.cache === 'off' ? 'off' : `${formatBytes(plan.cacheBytes)} on disk`],
+    ['work', `${(plan.trainFlops / 1e9).toFixed(1)} GFLOP an image, and ${(plan.frozenFlops / 1e9).toFixed(1)} for its frozen embeddings${config.cache === 'off' ? ', every time' : ', once'}`],
+    ['estimate', `${formatDuration(seconds)} at ${(flopsPerSecond / 1e9).toFixed(0)} GFLOP/s`],
+    ['run', config.out],
+  ];
+  return rows.map(([name, value]) => `${name.padEnd(10)} ${value}`).join('\n');
+}

@@ -1,0 +1,111 @@
+import { createHash } from 'node:crypto';
+import { open, stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { basename } from 'node:path';
+
+import { KueaError } from '../../errors.js';
+import { forEachConcurrently } from '../concurrency.js';
+import { unreadable } from './decode.js';
+import { NameTable } from './name-table.js';
+import { imageExtensions, type EncodedSource } from './source.js';
+import { indexTar, type TarMember } from './tar-index.js';
+
+/** The image of each sample of one shard, in order. */
+export function imagesOf(members: readonly TarMember[], shard: string): TarMember[] {
+  const images: TarMember[] = [];
+  let key: string | undefined;
+  let sample = new Map<string, TarMember>();
+  const flush = () => {
+    const extension = imageExtensions.find((e) => sample.has(e));
+    if (extension) images.push(sample.get(extension)!);
+    sample = new Map();
+  };
+  for (const member of members) {
+    const file = basename(member.path);
+    const dot = file.indexOf('.');
+    // Dotfiles, names without an extension, and WebDataset's meta members (__name__).
+    if (dot < 1 || /^__.*__/.test(file)) continue;
+    const extension = file.slice(dot + 1).toLowerCase();
+    const ownKey = member.path.slice(0, member.path.length - file.length + dot);
+    if (ownKey !== key) flush();
+    key = ownKey;
+    if (sample.has(extension)) {
+      throw new KueaError('bad_shard', `expected one .${extension} file a sample, found two for ${ownKey} in ${shard} (the second at offset ${member.offset})`);
+    }
+    sample.set(extension, member);
+  }
+  flush();
+  return images;
+}
+
+/**
+ * WebDataset shards, in the order given. Files of one sample share the path up to the first dot of the file name and are adjacent; the rest,
+ * in lower case, is the extension. Each sample with an image counts; of several images the first in `imageExtensions` is taken.
+ * Headers are read once, here; then images are read at random. Rejects as `indexTar` does, and with `bad_shard` for a repeated extension.
+ */
+export async function openTarShards(files: readonly string[]): Promise<EncodedSource> {
+  const images: TarMember[][] = new Array(files.length);
+  await forEachConcurrently(files.length, availableParallelism(), async (i) => {
+    images[i] = imagesOf(await indexTar(files[i]!), files[i]!);
+  });
+  return new TarShards(files, images);
+}
+
+class TarShards implements EncodedSource {
+  readonly kind = 'tar';
+  readonly length: number;
+  private readonly shards: Uint32Array;
+  private readonly offsets: Float64Array;
+  private readonly sizes: Float64Array;
+  private readonly names = new NameTable();
+
+  constructor(
+    private readonly files: readonly string[],
+    images: readonly TarMember[][],
+  ) {
+    this.length = images.reduce((n, shard) => n + shard.length, 0);
+    this.shards = new Uint32Array(this.length);
+    this.offsets = new Float64Array(this.length);
+    this.sizes = new Float64Array(this.length);
+    let i = 0;
+    images.forEach((shard, number) => {
+      for (const { path, offset, size } of shard) {
+        this.shards[i] = number;
+        this.offsets[i] = offset;
+        this.sizes[i++] = size;
+        this.names.push(Buffer.from(path).toString('latin1'));
+      }
+    });
+  }
+
+  name(i: number): string {
+    return `${basename(this.file(i))}/${this.names.at(i).toString('utf8')}`;
+  }
+
+  async read(i: number): Promise<Uint8Array> {
+    const handle = await open(this.file(i)).catch(unreadable);
+    try {
+      const size = this.sizes[i]!;
+      const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafe(size), 0, size, this.offsets[i]!);
+      return buffer.subarray(0, bytesRead);
+    } catch (error) {
+      return unreadable(error as NodeJS.ErrnoException);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** Covers each shard's name and size in bytes, and each image's path, offset and size, in order; not the images' contents. */
+  async fingerprint(): Promise<string> {
+    const hash = createHash('sha256').update('kuea tar shards 1\n');
+    for (const file of this.files) hash.update(`${basename(file)}\0${(await stat(file)).size}\n`);
+    for (let i = 0; i < this.length; i++) hash.update(this.names.at(i)).update(`\0${this.shards[i]}\0${this.offsets[i]}\0${this.sizes[i]}\n`);
+    return hash.digest('hex');
+  }
+
+  async close(): Promise<void> {}
+
+  private file(i: number): string {
+    return this.files[this.shards[i]!]!;
+  }
+}

@@ -1,0 +1,48 @@
+import { readFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+
+import { KueaError } from '../errors.js';
+import type { Tensors } from './tensors.js';
+import { readSafetensors } from './safetensors.js';
+import { readTorchFile } from './torch-file.js';
+
+export interface TensorFile {
+  tensors: Tensors;
+  metadata: Record<string, string>;
+  /** Whether it is a TorchScript archive, as OpenAI's CLIP files are. */
+  torchScript: boolean;
+}
+
+/**
+ * Names and places of the tensors of a weights file, or of a model in several (`*.index.json`). Nothing is loaded. Throws KueaError `bad_weights`, and what the
+ * readers of each format throw.
+ */
+export async function readTensors(path: string): Promise<TensorFile> {
+  if (path.endsWith('.index.json')) return readShards(path);
+  if (path.endsWith('.safetensors')) return { ...(await readSafetensors(path)), torchScript: false };
+  if (/\.(pt|pth|bin|ckpt)$/.test(path)) return { ...(await readTorchFile(path)), metadata: {} };
+  throw new KueaError('bad_weights', `expected a .safetensors, .pt, .pth or .bin file, found ${path}`);
+}
+
+/** The index maps each tensor to the file beside it that holds it. */
+async function readShards(index: string): Promise<TensorFile> {
+  const bad = (why: string, cause?: unknown) => new KueaError('bad_index', `${index} is not a sound index of a model in several files: ${why}; fetch it again`, { cause });
+  let map: Record<string, unknown>;
+  try {
+    map = (JSON.parse(await readFile(index, 'utf8')) as { weight_map: Record<string, unknown> }).weight_map;
+  } catch (cause) {
+    throw bad((cause as Error).message, cause);
+  }
+  if (typeof map !== 'object' || map === null) throw bad('it has no weight_map');
+  const shards = new Map<string, TensorFile>();
+  const merged: TensorFile = { tensors: new Map(), metadata: {}, torchScript: false };
+  for (const [name, file] of Object.entries(map)) {
+    if (typeof file !== 'string' || basename(file) !== file || !/\.(safetensors|bin)$/.test(file)) throw bad(`it says that ${name} lies in ${JSON.stringify(file)}, which is no weights file beside it`);
+    if (!shards.has(file)) shards.set(file, await readTensors(join(dirname(index), file)));
+    const tensor = shards.get(file)!.tensors.get(name);
+    if (!tensor) throw bad(`${file} has no tensor ${name}`);
+    merged.tensors.set(name, tensor);
+  }
+  for (const { metadata } of shards.values()) Object.assign(merged.metadata, metadata);
+  return merged;
+}

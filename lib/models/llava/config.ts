@@ -1,0 +1,117 @@
+import { isDeepStrictEqual } from 'node:util';
+
+import { KueaError } from '../../errors.js';
+import type { LlamaArch, LlavaSpec } from '../../native/addon.js';
+import type { LlavaLayout } from './keys.js';
+import type { Json } from '../model-folder.js';
+
+/** What config.json says of a LLaVA beyond its shapes. */
+export interface LlavaConfig {
+  llama: LlamaArch;
+  /** 'pad': images are squared before they are resized; null: the image processor's config says. */
+  aspect: 'pad' | 'crop' | null;
+  /** The CLIP that belongs to it, when it is not in the file: a hub id or a path. */
+  visionTower: string | null;
+  /** Id that marks an image feature (llava-hf); the original has none. */
+  imageToken: number | undefined;
+  /** Absent where a config does not come from here. */
+  feature: LlavaSpec['feature'] | undefined;
+}
+
+/** Says in a config of ours that features go through ln_post, which LLaVA's own keys cannot say. */
+export const featureKey = 'kuea_vision_feature';
+
+/** Keys that must have one of these values, an absent one counting as undefined or null does; all of them change the maths. */
+type Demands = Record<string, readonly unknown[]>;
+
+const language: Demands = {
+  hidden_act: ['silu', undefined],
+  rope_scaling: [undefined, null],
+  attention_bias: [false, undefined, null],
+  mlp_bias: [false, undefined, null],
+  tie_word_embeddings: [false, undefined, null],
+  quantization_config: [undefined, null],
+};
+
+const original: Demands = {
+  mm_projector_type: ['mlp2x_gelu'],
+  mm_use_im_start_end: [false, undefined, null],
+  mm_vision_select_layer: [-2],
+  mm_vision_select_feature: ['patch', undefined],
+  mm_resampler_type: [undefined, null],
+  mm_patch_merge_type: ['flat', undefined, null],
+  image_aspect_ratio: ['pad', 'square', undefined, null],
+  s2: [false, undefined, null],
+  [featureKey]: [undefined, 'hidden', 'ln_post'],
+};
+
+const hf: Demands = {
+  projector_hidden_act: ['gelu', undefined],
+  multimodal_projector_bias: [true, undefined],
+  vision_feature_layer: [-2, undefined],
+  vision_feature_select_strategy: ['default', undefined],
+  tie_word_embeddings: [false, undefined, null],
+  quantization_config: [undefined, null],
+};
+
+function check(ref: string, config: Json, demands: Demands): void {
+  for (const [key, allowed] of Object.entries(demands)) {
+    const found = config[key];
+    if (allowed.some((value) => isDeepStrictEqual(value, found))) continue;
+    const wanted = allowed[0] === undefined ? 'none' : JSON.stringify(allowed[0]);
+    throw new KueaError('unsupported_model', `expected ${key} ${wanted} in config.json of ${ref}, found ${JSON.stringify(found) ?? 'none'}: kuea-lora computes what LLaVA-1.5 does, and no variants`);
+  }
+}
+
+/** RoPE's base: `rope_theta`, in newer configs within `rope_parameters`, of which only the default kind is known here. */
+function ropeTheta(ref: string, config: Json): number {
+  const { rope_type: type = 'default', rope_theta: theta, ...rest } = (config['rope_parameters'] ?? {}) as Json;
+  if (type !== 'default' || Object.keys(rest).length > 0) throw new KueaError('unsupported_model', `expected RoPE without scaling in config.json of ${ref}, found ${JSON.stringify(config['rope_parameters'])}`);
+  return positive(ref, { rope_theta: theta ?? config['rope_theta'] }, 'rope_theta', 10000);
+}
+
+function positive(ref: string, config: Json, key: string, otherwise: number): number {
+  const value = config[key] ?? otherwise;
+  if (typeof value !== 'number' || !(value > 0)) throw new KueaError('bad_config', `expected a positive number for ${key} in config.json of ${ref}, found ${JSON.stringify(value)}`);
+  return value;
+}
+
+/** A LLaMA's shape from its config, with Hugging Face's LlamaConfig's defaults. */
+function llamaArch(ref: string, config: Json): LlamaArch {
+  check(ref, config, language);
+  const count = (key: string, otherwise: number) => {
+    const value = positive(ref, config, key, otherwise);
+    if (!Number.isInteger(value)) throw new KueaError('bad_config', `expected an integer for ${key} in config.json of ${ref}, found ${value}`);
+    return value;
+  };
+  const [width, heads] = [count('hidden_size', 4096), count('num_attention_heads', 32)];
+  check(ref, config, { num_key_value_heads: [heads, undefined, null], head_dim: [width / heads, undefined, null] });
+  return {
+    family: 'llama', width, heads, layers: count('num_hidden_layers', 32), mlpWidth: count('intermediate_size', 11008), vocabulary: count('vocab_size', 32000),
+    rmsNormEps: positive(ref, config, 'rms_norm_eps', 1e-6), ropeTheta: ropeTheta(ref, config),
+  };
+}
+
+/**
+ * Reads config.json. In the original layout the language model may be a bare LLaMA; what belongs to images then stands in `fallback`, the config beside an adapter.
+ * Throws KueaError `unsupported_model` for what is not LLaVA-1.5, `bad_config`.
+ */
+export function readLlavaConfig(ref: string, config: Json, layout: LlavaLayout, fallback: Json | null): LlavaConfig {
+  if (layout !== 'original') {
+    const text = (config['text_config'] ?? {}) as Json;
+    check(ref, config, { model_type: ['llava'], ...hf });
+    check(ref, text, { model_type: ['llama', undefined] });
+    check(ref, (config['vision_config'] ?? {}) as Json, { model_type: ['clip_vision_model', undefined] });
+    return { llama: llamaArch(ref, text), aspect: null, visionTower: null, imageToken: positive(ref, config, config['image_token_id'] === undefined ? 'image_token_index' : 'image_token_id', 32000), feature: undefined };
+  }
+  check(ref, config, { model_type: ['llava', 'llava_llama', 'llava-l', 'llama'] });
+  const llama = llamaArch(ref, config);
+  const images = config['model_type'] === 'llama' ? fallback : config;
+  if (!images) return { llama, aspect: 'pad', visionTower: null, imageToken: undefined, feature: undefined };
+  check(ref, images, original);
+  const tower = images['mm_vision_tower'];
+  return {
+    llama, aspect: images['image_aspect_ratio'] === 'pad' ? 'pad' : 'crop', visionTower: typeof tower === 'string' ? tower : null, imageToken: undefined,
+    feature: images[featureKey] as LlavaSpec['feature'] | undefined,
+  };
+}

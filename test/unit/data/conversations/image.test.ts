@@ -1,0 +1,47 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { gunzipSync } from 'node:zlib';
+
+import { expect } from 'chai';
+import sharp from 'sharp';
+
+import { prepareImage } from '../../../../lib/data/conversations/image.js';
+import { failure, golden, goldenJson } from '../images/support.js';
+
+describe('prepareImage', () => {
+  it('equals Pillow and CLIPImageProcessor in every format, padded and cropped', async () => {
+    const { files } = await goldenJson<{ files: { file: string; padded336: string; cropped224: string }[] }>('llava', 'images.json');
+    const small = gunzipSync(await readFile(golden('llava', 'padded-28.bin.gz')));
+    expect(files.length).to.be.above(40);
+    const prepare = async (file: string, size: number, aspect: 'pad' | 'crop') => {
+      const target = new Uint8Array(3 * size * size + 5);
+      await prepareImage(golden('pixels', 'inputs', file), { size, aspect }, target, 5);
+      return target.subarray(5);
+    };
+    const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+    for (const [i, { file, padded336, cropped224 }] of files.entries()) {
+      const bytes = 3 * 28 * 28;
+      expect(await prepare(file, 28, 'pad'), file).to.deep.equal(new Uint8Array(small.subarray(i * bytes, (i + 1) * bytes)));
+      expect(sha256(await prepare(file, 336, 'pad')), file).to.equal(padded336);
+      expect(sha256(await prepare(file, 224, 'crop')), file).to.equal(cropped224);
+    }
+  });
+
+  it('puts what is odd of the border at the bottom or the right', async () => {
+    const black = (width: number, height: number) => sharp({ create: { width, height, channels: 3, background: '#000' } }).png().toBuffer();
+    const red = async (width: number, height: number, size: number) => {
+      const target = new Uint8Array(3 * size * size);
+      await prepareImage(await black(width, height), { size, aspect: 'pad' }, target);
+      return Array.from({ length: size }, (_, i) => (width < height ? target[i]! : target[i * size]!));
+    };
+    expect(await red(2, 5, 5)).to.deep.equal([122, 0, 0, 122, 122]);
+    expect(await red(5, 2, 5)).to.deep.equal([122, 0, 0, 122, 122]);
+  });
+
+  it('refuses a strip whose square would not fit', async () => {
+    const strip = await sharp({ create: { width: 20000, height: 1, channels: 3, background: '#123' } }).png().toBuffer();
+    const error = await failure(prepareImage(strip, { size: 28, aspect: 'pad' }, new Uint8Array(3 * 28 * 28)));
+    expect(error.code).to.equal('undecodable_image');
+    expect(error.message).to.include('20000 x 1');
+  });
+});
