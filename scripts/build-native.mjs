@@ -1,15 +1,15 @@
 /**
- * npm run build:native [-- --cuda]: finds libtorch (fetching the pinned one when nothing is given), builds native/ with cmake-js, and writes the
- * build record that lib/native/load.ts checks before it loads the addon.
+ * npm run build:native [-- --cuda]: finds libtorch (fetching the pinned one when nothing is given), builds native/ with cmake-js, and
+ * writes the build record that lib/native/load.ts checks before it loads the addon.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { fetchLibtorch, pinned } from './fetch-libtorch.mjs';
 import { cudaMajor, findCuda } from './find-cuda.mjs';
 import { findLibtorch, notFound, root } from './find-libtorch.mjs';
-import { fetchLibtorch, pinned } from './fetch-libtorch.mjs';
 
 const release = join(root, 'build', 'Release');
 const record = join(release, 'kuea.build.json');
@@ -20,7 +20,10 @@ function libtorch(cuda) {
     try {
       fetchLibtorch(cuda);
     } catch (error) {
-      throw notFound([...tried, { place: `pip (${pinned(cuda)})`, outcome: error.message, remedy: `python3 -m pip download --no-deps ${pinned(cuda)}` }]);
+      throw notFound([
+        ...tried,
+        { place: `pip (${pinned(cuda)})`, outcome: error.message, remedy: `python3 -m pip download --no-deps ${pinned(cuda)}` },
+      ]);
     }
     found = findLibtorch(process.env, cuda).found;
     if (!found) throw notFound(tried);
@@ -34,7 +37,8 @@ function dropOtherTree(settings) {
   if (!existsSync(cache)) return;
   const text = readFileSync(cache, 'utf8');
   const cached = (name) => text.match(new RegExp(`^${name}:\\w+=(.*)$`, 'm'))?.[1] ?? '';
-  if (Object.entries(settings).some(([name, value]) => cached(name) !== value)) rmSync(join(root, 'build'), { recursive: true, force: true });
+  if (Object.entries(settings).some(([name, value]) => cached(name) !== value))
+    rmSync(join(root, 'build'), { recursive: true, force: true });
 }
 
 function main() {
@@ -50,7 +54,8 @@ function main() {
   const cmakeJs = createRequire(join(root, 'package.json')).resolve('cmake-js/bin/cmake-js');
   const ccache = spawnSync('ccache', ['--version']).status === 0 ? ['--CDCMAKE_CXX_COMPILER_LAUNCHER=ccache'] : [];
   const jobs = process.env.KUEA_BUILD_JOBS ?? '2';
-  const run = (command, ...options) => execFileSync(process.execPath, [cmakeJs, command, '--log-level', 'warn', ...options], { cwd: root, stdio: 'inherit' });
+  const run = (command, ...options) =>
+    execFileSync(process.execPath, [cmakeJs, command, '--log-level', 'warn', ...options], { cwd: root, stdio: 'inherit' });
   // Two commands, because "compile" wipes the whole tree when one file does not compile.
   run('configure', ...Object.entries(settings).map(([name, value]) => `--CD${name}=${value}`), ...ccache);
   run('build', '--parallel', jobs);

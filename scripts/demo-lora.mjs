@@ -1,6 +1,7 @@
 /**
- * npm run demo:lora: sets up what is missing, draws scenes with questions and answers, and teaches the tiny LLaVA of configs/demo to answer them; asks it about other
- * scenes before and after. Each time from the start, in a new folder runs/demo-lora-N. Arguments go to kuea-lora: npm run demo:lora -- --epochs 2.
+ * npm run demo:lora: sets up what is missing, draws scenes with questions and answers, and teaches the tiny LLaVA of configs/demo to answer
+ * them; asks it about other scenes before and after. Each time from the start, in a new folder runs/demo-lora-N. Arguments go to kuea-lora:
+ * npm run demo:lora -- --epochs 2.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
@@ -24,9 +25,13 @@ async function rightAnswers(adapter) {
   const llava = await openLlava(join(root, 'configs/demo/llava'), { precision: 'fp32', ...(adapter ? { adapter } : {}) });
   const records = JSON.parse(readFileSync(join(scenes.folder, 'held-out.json'), 'utf8'));
   let right = 0;
-  for (const { image, conversations: [question, answer] } of records) {
+  for (const {
+    image,
+    conversations: [question, answer],
+  } of records) {
     let text = '';
-    for await (const piece of llava.generate({ question: question.value, image: join(scenes.folder, image), maxNewTokens: 8 })) text += piece;
+    for await (const piece of llava.generate({ question: question.value, image: join(scenes.folder, image), maxNewTokens: 8 }))
+      text += piece;
     if (text.trim() === answer.value) right += 1;
   }
   await llava.close();
@@ -41,7 +46,11 @@ function newRun() {
 
 /** Exit code of kuea-lora, which shares this terminal: Ctrl-C reaches it directly, and this process only waits for it. */
 function tune(out) {
-  const child = spawn(process.execPath, ['dist/lib/cli/kuea-lora.cjs', '--config', 'configs/demo-lora.yaml', '--out', out, ...process.argv.slice(2)], { cwd: root, env: environment, stdio: 'inherit' });
+  const child = spawn(
+    process.execPath,
+    ['dist/lib/cli/kuea-lora.cjs', '--config', 'configs/demo-lora.yaml', '--out', out, ...process.argv.slice(2)],
+    { cwd: root, env: environment, stdio: 'inherit' },
+  );
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => child.kill('SIGTERM'));
   return new Promise((resolve, reject) => {
@@ -56,7 +65,8 @@ try {
   const out = newRun();
   const before = await rightAnswers();
   process.exitCode = await tune(out);
-  if (process.exitCode === 0 && existsSync(join(root, out, 'export'))) console.log(`right answers: ${before} before, ${await rightAnswers(join(root, out, 'export'))} after; the adapter is in ${out}/export`);
+  if (process.exitCode === 0 && existsSync(join(root, out, 'export')))
+    console.log(`right answers: ${before} before, ${await rightAnswers(join(root, out, 'export'))} after; the adapter is in ${out}/export`);
 } catch (error) {
   console.error(`demo:lora: ${error.message}`);
   process.exitCode = 1;

@@ -1,6 +1,6 @@
 /**
- * npm run demo: sets up what is missing, draws a folder of scenes, and aligns the tiny CLIP of configs/demo to the tiny DINOv2 beside it, each time
- * from the start in a new folder runs/demo-N. Arguments go to kuea-align: npm run demo -- --steps 50.
+ * npm run demo: sets up what is missing, draws a folder of scenes, and aligns the tiny CLIP of configs/demo to the tiny DINOv2 beside it,
+ * each time from the start in a new folder runs/demo-N. Arguments go to kuea-align: npm run demo -- --steps 50.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
@@ -26,7 +26,11 @@ function newRun() {
 
 /** Exit code of kuea-align, which shares this terminal: Ctrl-C reaches it directly, and this process only waits for it. */
 function align(out) {
-  const child = spawn(process.execPath, ['dist/lib/cli/kuea-align.cjs', '--config', 'configs/demo.yaml', '--out', out, ...process.argv.slice(2)], { cwd: root, env: environment, stdio: 'inherit' });
+  const child = spawn(
+    process.execPath,
+    ['dist/lib/cli/kuea-align.cjs', '--config', 'configs/demo.yaml', '--out', out, ...process.argv.slice(2)],
+    { cwd: root, env: environment, stdio: 'inherit' },
+  );
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => child.kill('SIGTERM'));
   return new Promise((resolve, reject) => {
@@ -37,7 +41,10 @@ function align(out) {
 
 /** What became of the loss: one batch's kernel loss is noisy, so the last fifth of the logged steps is averaged. */
 function summary(out) {
-  const lines = readFileSync(join(root, out, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+  const lines = readFileSync(join(root, out, 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
   const last = lines.slice(-Math.ceil(lines.length / 5));
   const mean = last.reduce((sum, line) => sum + line.kernel_loss, 0) / last.length;
   return `kernel loss: ${lines[0].kernel_loss.toFixed(4)} at first, ${mean.toFixed(4)} at last; the aligned CLIP is in ${out}/export`;

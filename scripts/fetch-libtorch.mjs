@@ -1,6 +1,6 @@
 /**
- * Fetches the pinned libtorch into vendor/: pip downloads the wheels (any mirror or proxy that pip is set up for works), and only libraries and
- * headers are unpacked. Unpacked beside its name and renamed, so a half-unpacked one is never used.
+ * Fetches the pinned libtorch into vendor/: pip downloads the wheels (any mirror or proxy that pip is set up for works), and only libraries
+ * and headers are unpacked. Unpacked beside its name and renamed, so a half-unpacked one is never used.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
@@ -15,7 +15,8 @@ import sys, zipfile
 wheel, out = sys.argv[1:]
 with zipfile.ZipFile(wheel) as z:
     for name in z.namelist():
-        wanted = name.startswith(("torch/lib/", "torch/include/", "torch/share/")) or name.startswith("nvidia/") and ("/lib/" in name or "/include/" in name)
+        nvidia = name.startswith("nvidia/") and ("/lib/" in name or "/include/" in name)
+        wanted = nvidia or name.startswith(("torch/lib/", "torch/include/", "torch/share/"))
         if wanted and not name.endswith((".a", ".bc")):
             z.extract(name, out)
 `;
@@ -44,7 +45,10 @@ export function fetchLibtorch(cuda = false, target = vendored(cuda)) {
     console.log(`fetching ${torch} with pip`);
     const download = (...what) => run(['-m', 'pip', 'download', '--quiet', '--only-binary', ':all:', '--dest', work, ...what]);
     download('--no-deps', torch);
-    const wheels = () => readdirSync(work).filter((f) => f.endsWith('.whl')).map((f) => join(work, f));
+    const wheels = () =>
+      readdirSync(work)
+        .filter((f) => f.endsWith('.whl'))
+        .map((f) => join(work, f));
     const [wheel] = wheels();
     if (cuda) {
       const named = execFileSync(python, ['-c', requirements, wheel], { encoding: 'utf8' }).split('\n').filter(Boolean);
@@ -64,7 +68,11 @@ export function fetchLibtorch(cuda = false, target = vendored(cuda)) {
       renameSync(nvidia, join(dirname(target), 'nvidia'));
     }
   } catch (error) {
-    throw new Error(`fetching ${torch} failed: "${python} -m pip download" needs a Python 3 with pip and a package index that serves it; or set LIBTORCH to a libtorch of your own`, { cause: error });
+    throw new Error(
+      `fetching ${torch} failed: "${python} -m pip download" needs a Python 3 with pip and a package index that serves it; or set ` +
+        `LIBTORCH to a libtorch of your own`,
+      { cause: error },
+    );
   } finally {
     rmSync(work, { recursive: true, force: true });
   }

@@ -17,7 +17,12 @@ export const supported = ['2.13', '2.14'];
 
 /** Why `prefix` is no usable libtorch, or null. */
 function defect(prefix, cuda) {
-  for (const part of ['include/ATen/ATen.h', 'include/torch/version.h|include/torch/csrc/api/include/torch/version.h|include/torch/headeronly/version.h', 'lib/libtorch_cpu.so', 'lib/libc10.so']) {
+  for (const part of [
+    'include/ATen/ATen.h',
+    'include/torch/version.h|include/torch/csrc/api/include/torch/version.h|include/torch/headeronly/version.h',
+    'lib/libtorch_cpu.so',
+    'lib/libc10.so',
+  ]) {
     if (!part.split('|').some((p) => existsSync(join(prefix, p)))) return `${part.split('|')[0]} is missing`;
   }
   const version = versionOf(prefix);
@@ -48,10 +53,19 @@ function describe(prefix, how) {
 function pythonTorch(env) {
   const python = env.PYTHON ?? 'python3';
   try {
-    return execFileSync(python, ['-c', 'import torch, os; print(os.path.dirname(torch.__file__))'], { encoding: 'utf8', env, stdio: ['ignore', 'pipe', 'pipe'] }).trim();
+    return execFileSync(python, ['-c', 'import torch, os; print(os.path.dirname(torch.__file__))'], {
+      encoding: 'utf8',
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    }).trim();
   } catch (error) {
-    const last = String(error.stderr || error.message).trim().split('\n').pop();
-    throw new Error(`LIBTORCH_USE_PYTORCH=1, but ${python} cannot import torch (${last}): activate the environment that has it, or unset the variable`);
+    const last = String(error.stderr || error.message)
+      .trim()
+      .split('\n')
+      .pop();
+    throw new Error(
+      `LIBTORCH_USE_PYTORCH=1, but ${python} cannot import torch (${last}): activate the environment that has it, or unset the variable`,
+    );
   }
 }
 
@@ -72,7 +86,10 @@ export function findLibtorch(env = process.env, cuda = false, vendor = vendored(
       continue;
     }
     const why = existsSync(prefix) ? defect(prefix, cuda) : 'the folder does not exist';
-    if (why) throw new Error(`${variable}=${prefix} is not a usable libtorch: ${why}. Point it at a libtorch ${supported.join(' or ')}, or unset it.`);
+    if (why)
+      throw new Error(
+        `${variable}=${prefix} is not a usable libtorch: ${why}. Point it at a libtorch ${supported.join(' or ')}, or unset it.`,
+      );
     return { found: describe(prefix, variable), tried };
   }
   if (existsSync(vendor)) {
@@ -85,7 +102,11 @@ export function findLibtorch(env = process.env, cuda = false, vendor = vendored(
   if (env.LIBTORCH_USE_PYTORCH === '1') {
     const prefix = pythonTorch(env);
     const why = defect(prefix, cuda);
-    if (why) throw new Error(`LIBTORCH_USE_PYTORCH=1, but the torch of the active Python (${prefix}) is not usable: ${why}. Install torch ${supported[0]} there, or unset the variable.`);
+    if (why)
+      throw new Error(
+        `LIBTORCH_USE_PYTORCH=1, but the torch of the active Python (${prefix}) is not usable: ${why}. Install torch ${supported[0]} ` +
+          `there, or unset the variable.`,
+      );
     return { found: describe(prefix, 'active Python'), tried };
   }
   tried.push({ place: "the active Python's torch", outcome: 'not asked for', remedy: 'export LIBTORCH_USE_PYTORCH=1' });

@@ -3,15 +3,15 @@
  * when it is missing or older than its sources. Plain Node: node_modules may not be there yet.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 
 /**
- * For what runs after the set-up. Idle threads sleep instead of spinning: the demo and the tests take small steps, often on a busy machine, where two
- * processes that spin for the same cores slow each other down tenfold.
+ * For what runs after the set-up. Idle threads sleep instead of spinning: the demo and the tests take small steps, often on a busy machine,
+ * where two processes that spin for the same cores slow each other down tenfold.
  */
 export const environment = { OMP_WAIT_POLICY: 'passive', ...process.env };
 
@@ -22,7 +22,9 @@ function packagesInstalled() {
   const installed = join(root, 'node_modules', '.package-lock.json');
   if (!existsSync(installed)) return false;
   const found = JSON.parse(readFileSync(installed, 'utf8')).packages;
-  return Object.entries(json('package-lock.json').packages).every(([path, wanted]) => path === '' || wanted.optional || found[path]?.version === wanted.version);
+  return Object.entries(json('package-lock.json').packages).every(
+    ([path, wanted]) => path === '' || wanted.optional || found[path]?.version === wanted.version,
+  );
 }
 
 /** Latest modification, in milliseconds, of the named files and of everything in the named folders. */
@@ -41,7 +43,10 @@ function addonBuild() {
   if (!existsSync(file)) return { current: false, cuda: false };
   const { version, libtorch, cuda } = JSON.parse(readFileSync(file, 'utf8'));
   const sources = newest('native', 'CMakeLists.txt', 'scripts/build-native.mjs', 'scripts/find-libtorch.mjs', 'scripts/find-cuda.mjs');
-  return { current: version === json('package.json').version && existsSync(libtorch.prefix) && statSync(file).mtimeMs >= sources, cuda: Boolean(cuda) };
+  return {
+    current: version === json('package.json').version && existsSync(libtorch.prefix) && statSync(file).mtimeMs >= sources,
+    cuda: Boolean(cuda),
+  };
 }
 
 const compiled = () => newest('dist/tsconfig.tsbuildinfo') >= newest('lib', 'test', 'tsconfig.json');
@@ -49,7 +54,8 @@ const compiled = () => newest('dist/tsconfig.tsbuildinfo') >= newest('lib', 'tes
 function npm(why, ...args) {
   console.log(`${why}: npm ${args.join(' ')}`);
   const { status, error } = spawnSync('npm', args, { cwd: root, stdio: 'inherit' });
-  if (error || status !== 0) throw new Error(`"npm ${args.join(' ')}" failed (${error?.message ?? `exit code ${status}`}): the lines above say why`);
+  if (error || status !== 0)
+    throw new Error(`"npm ${args.join(' ')}" failed (${error?.message ?? `exit code ${status}`}): the lines above say why`);
 }
 
 /** Brings the working copy to the state in which kuea runs. Throws an Error that names the command that failed. */

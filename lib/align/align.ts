@@ -1,45 +1,44 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-
-import { freeAlignKeys, resolveAlignConfig, type AlignConfig, type AlignOptions } from './options.js';
-import { Loader, type FilledSlot } from '../data/images/loader.js';
+import { type FilledSlot, Loader } from '../data/images/loader.js';
 import { Sampler } from '../data/images/sampler.js';
 import type { Source } from '../data/images/source.js';
 import { openSource } from '../data/images/sources.js';
 import { agree } from '../distributed/agree.js';
 import { agreedStop } from '../distributed/agreed-stop.js';
 import { fromRank0, gather, oneRank, type Ranks } from '../distributed/ranks.js';
+import { type CacheKey, openCache, presentRows } from '../embed/cache.js';
+import { exportWeights } from '../models/clip/export.js';
+import { openWeights, type WeightsFile } from '../models/open.js';
+import { imagenetStatistics } from '../models/preprocessing.js';
 import type { Addon, CacheSpec, ClipVisionArch, Dinov2Arch, EncoderSpec, KernelSpec, NativeTrainer, StepMetrics } from '../native/addon.js';
 import { resolveDevice } from '../native/device.js';
 import { loadAddon } from '../native/load.js';
 import { packageVersion } from '../package.js';
-import { openCache, presentRows, type CacheKey } from '../embed/cache.js';
-import type { AlignEvent, AlignResult } from './events.js';
-import { fitKernel } from './fit-kernel.js';
-import { train } from '../run/loop.js';
 import { latestCheckpoint, saveCheckpoint } from '../run/checkpoints.js';
+import { train } from '../run/loop.js';
 import { MetricsFile, type MetricsLine } from '../run/metrics.js';
-import { planAlignment, slots, teacherSizeOf, type AlignPlan } from './plan.js';
-import { startRun, type Run } from '../run/run.js';
+import { type Run, startRun } from '../run/run.js';
 import { RunFolder } from '../run/run-folder.js';
-import { sampleEmbeddings } from './sample-embeddings.js';
 import { learningRate } from '../run/schedule.js';
 import { restoreTrainerState, writeTrainerState } from '../run/trainer-state.js';
-import { exportWeights } from '../models/clip/export.js';
-import { openWeights, type WeightsFile } from '../models/open.js';
-import { imagenetStatistics } from '../models/preprocessing.js';
+import type { AlignEvent, AlignResult } from './events.js';
+import { fitKernel } from './fit-kernel.js';
+import { type AlignConfig, type AlignOptions, freeAlignKeys, resolveAlignConfig } from './options.js';
+import { type AlignPlan, planAlignment, slots, teacherSizeOf } from './plan.js';
+import { sampleEmbeddings } from './sample-embeddings.js';
 
 export type AlignRun = Run<AlignEvent, AlignResult>;
 
 /**
- * Aligns a CLIP vision encoder to a DINOv2 on images alone (the method of KUEA, ICML 2025): fine-tunes it until its kernel matrix matches the
- * teacher's while each embedding stays near its old place. Options are those of `kuea-align --help` in camelCase.
+ * Aligns a CLIP vision encoder to a DINOv2 on images alone (the method of KUEA, ICML 2025): fine-tunes it until its kernel matrix matches
+ * the teacher's while each embedding stays near its old place. Options are those of `kuea-align --help` in camelCase.
  *
- * When `signal` is aborted the step that runs is finished and saved, and the result says `interrupted`. Rejects with a KueaError; a rejected
- * run leaves its last checkpoint, and `resume: true` goes on from it.
+ * When `signal` is aborted the step that runs is finished and saved, and the result says `interrupted`. Rejects with a KueaError; a
+ * rejected run leaves its last checkpoint, and `resume: true` goes on from it.
  *
- * With `ranks` this is one of several processes that train the same model, each calling it with the same options. The batch is cut into their parts; rank 0
- * alone writes into the run's folder. An abort on one rank stops all of them after the same step.
+ * With `ranks` this is one of several processes that train the same model, each calling it with the same options. The batch is cut into
+ * their parts; rank 0 alone writes into the run's folder. An abort on one rank stops all of them after the same step.
  */
 export function align(options: AlignOptions, { signal, ranks = oneRank }: { signal?: AbortSignal; ranks?: Ranks } = {}): AlignRun {
   const config = resolveAlignConfig(options);
@@ -86,9 +85,20 @@ async function run(config: AlignConfig, emit: Emit, signal: AbortSignal | undefi
 }
 
 /** What all ranks must have alike. Paths may differ between machines; what is behind them may not. */
-async function alike({ config, student, teacher, source }: Pick<Job, 'config' | 'student' | 'teacher' | 'source'>): Promise<Record<string, unknown>> {
-  const options = Object.entries(config).filter(([key]) => !['student', 'teacher', 'data', 'out', 'cache', 'workers', 'threads'].includes(key));
-  const fingerprints = { studentWeights: await student.fingerprint(), teacherWeights: await teacher.fingerprint(), dataFingerprint: await source.fingerprint() };
+async function alike({
+  config,
+  student,
+  teacher,
+  source,
+}: Pick<Job, 'config' | 'student' | 'teacher' | 'source'>): Promise<Record<string, unknown>> {
+  const options = Object.entries(config).filter(
+    ([key]) => !['student', 'teacher', 'data', 'out', 'cache', 'workers', 'threads'].includes(key),
+  );
+  const fingerprints = {
+    studentWeights: await student.fingerprint(),
+    teacherWeights: await teacher.fingerprint(),
+    dataFingerprint: await source.fingerprint(),
+  };
   return { kuea: packageVersion(), libtorch: loadAddon().info().libtorch, ...fingerprints, ...Object.fromEntries(options) };
 }
 
@@ -100,11 +110,15 @@ function encoderSpecs({ config, student, teacher }: Job): { student: EncoderSpec
 }
 
 /** As the published loop prepares its images: open_clip's evaluation transform at the student's size. */
-const preprocessingOf = ({ config, student }: Job) => ({ resize: student.arch.imageSize, crop: student.arch.imageSize, mode: config.resample });
+const preprocessingOf = ({ config, student }: Job) => ({
+  resize: student.arch.imageSize,
+  crop: student.arch.imageSize,
+  mode: config.resample,
+});
 
 /**
- * The cache, filled by all ranks of this machine with the images that they meet. It is mapped into memory, and maps of one file on two machines do not see
- * each other: each further machine has a folder of its own.
+ * The cache, filled by all ranks of this machine with the images that they meet. It is mapped into memory, and maps of one file on two
+ * machines do not see each other: each further machine has a folder of its own.
  */
 async function openEmbeddingCache(job: Job, parent: string): Promise<CacheSpec & { complete: boolean }> {
   const { config, student, teacher, source, sampler, emit, ranks } = job;
@@ -113,7 +127,14 @@ async function openEmbeddingCache(job: Job, parent: string): Promise<CacheSpec &
   const key: CacheKey = {
     student: await student.fingerprint(),
     teacher: await teacher.fingerprint(),
-    preprocessing: JSON.stringify([preprocessingOf(job), specs.student.mean, specs.student.std, specs.teacher.mean, specs.teacher.std, teacherSizeOf(config, student.arch)]),
+    preprocessing: JSON.stringify([
+      preprocessingOf(job),
+      specs.student.mean,
+      specs.student.std,
+      specs.teacher.mean,
+      specs.teacher.std,
+      teacherSizeOf(config, student.arch),
+    ]),
     data: await source.fingerprint(),
     precision: config.precision,
   };
@@ -133,7 +154,13 @@ const deviceOf = ({ config, ranks }: Job) => resolveDevice(config.device, loadAd
 /** The kernel to start from: as given, or fitted on a sample of images. */
 async function startingKernel(addon: Addon, job: Job): Promise<KernelSpec> {
   const { config, student, source, emit, signal } = job;
-  const kernel: KernelSpec = { kind: config.kernel, gamma: config.gamma, c: config.coef0, sigma: config.sigma, sigmaTeacher: config.sigmaTeacher };
+  const kernel: KernelSpec = {
+    kind: config.kernel,
+    gamma: config.gamma,
+    c: config.coef0,
+    sigma: config.sigma,
+    sigmaTeacher: config.sigmaTeacher,
+  };
   if (!config.fitKernel) return kernel;
   const models = { ...encoderSpecs(job), teacherSize: teacherSizeOf(config, student.arch), device: deviceOf(job) };
   const data = { source, preprocessing: preprocessingOf(job), count: config.fitImages, seed: config.seed, maxSkipped: config.maxSkipped };
@@ -152,7 +179,9 @@ async function alignInto(folder: RunFolder, job: Job): Promise<AlignResult> {
   const cache = config.cache === 'off' ? null : await openEmbeddingCache(job, config.cache ?? folder.file('cache'));
   const checkpoint = await fromRank0(ranks, 'checkpoint', async () => (config.resume ? latestCheckpoint(folder) : null));
   // A checkpoint holds the kernel's parameters; the fit is for the first start.
-  const kernel = checkpoint ? { kind: config.kernel, gamma: config.gamma, c: config.coef0, sigma: config.sigma, sigmaTeacher: config.sigmaTeacher } : await fromRank0(ranks, 'kernel', () => startingKernel(addon, job));
+  const kernel = checkpoint
+    ? { kind: config.kernel, gamma: config.gamma, c: config.coef0, sigma: config.sigma, sigmaTeacher: config.sigmaTeacher }
+    : await fromRank0(ranks, 'kernel', () => startingKernel(addon, job));
   const specs = encoderSpecs(job);
   const trainer = await addon.openTrainer({
     student: specs.student,
@@ -190,7 +219,12 @@ async function alignInto(folder: RunFolder, job: Job): Promise<AlignResult> {
   }
 }
 
-async function trainFrom(start: number, trainer: NativeTrainer, folder: RunFolder, job: Job): Promise<Pick<AlignResult, 'steps' | 'skipped' | 'metrics'>> {
+async function trainFrom(
+  start: number,
+  trainer: NativeTrainer,
+  folder: RunFolder,
+  job: Job,
+): Promise<Pick<AlignResult, 'steps' | 'skipped' | 'metrics'>> {
   const { config, source, sampler, plan, emit, signal, ranks } = job;
   const { group } = ranks;
   const { steps } = plan;
@@ -231,8 +265,20 @@ async function trainFrom(start: number, trainer: NativeTrainer, folder: RunFolde
       onStep: async (step, batch, lr, { loss, kernelLoss, anchorLoss, cosineToOriginal, gamma, c, sigma, seconds }) => {
         const now = performance.now();
         last = {
-          step, epoch: batch.epoch, lr, loss, kernel_loss: kernelLoss, anchor_loss: anchorLoss, cosine_to_original: cosineToOriginal, gamma, c, sigma,
-          images_per_second: (images * 1000) / (now - since), decode_wait_ms: batch.waitMs, decode_ms: batch.decodeMs, seconds,
+          step,
+          epoch: batch.epoch,
+          lr,
+          loss,
+          kernel_loss: kernelLoss,
+          anchor_loss: anchorLoss,
+          cosine_to_original: cosineToOriginal,
+          gamma,
+          c,
+          sigma,
+          images_per_second: (images * 1000) / (now - since),
+          decode_wait_ms: batch.waitMs,
+          decode_ms: batch.decodeMs,
+          seconds,
         };
         images = 0;
         since = now;
@@ -244,7 +290,9 @@ async function trainFrom(start: number, trainer: NativeTrainer, folder: RunFolde
         const skipped = await gather(ranks, 'skipped', loader.takeSkipped());
         if (!writes) return;
         await loader.addSkipped(skipped.flat());
-        const saved = await saveCheckpoint(folder, step, packageVersion(), config.keepCheckpoints, (path) => writeTrainerState(trainer, path));
+        const saved = await saveCheckpoint(folder, step, packageVersion(), config.keepCheckpoints, (path) =>
+          writeTrainerState(trainer, path),
+        );
         emit({ type: 'checkpoint', ...saved });
       },
       signal: stop.signal,

@@ -46,13 +46,14 @@ async function minimise(f: (t: number) => Promise<number>, low: number, high: nu
 }
 
 /**
- * The kernel parameter that brings the student's kernel matrix nearest to the teacher's on a sample, which the paper did by hand. Polynomial: the
- * normalised kernel depends on rho = c / gamma alone, so gamma stays and c = rho * gamma. Gaussian: sigma. Cosine has none. The search runs over
- * the logarithm, from 1e-4 to 1e4 times the embeddings' mean squared norm (for sigma: of their norm).
+ * The kernel parameter that brings the student's kernel matrix nearest to the teacher's on a sample, which the paper did by hand.
+ * Polynomial: the normalised kernel depends on rho = c / gamma alone, so gamma stays and c = rho * gamma. Gaussian: sigma. Cosine has none.
+ * The search runs over the logarithm, from 1e-4 to 1e4 times the embeddings' mean squared norm (for sigma: of their norm).
  */
 export async function fitKernel(addon: Addon, sample: EmbeddingSample, kernel: KernelSpec): Promise<FittedKernel> {
   const { x, y, n, d, dt } = sample;
-  const loss = async (candidate: KernelSpec) => (await addon.kernelLoss({ x, y, n, d, dt, kernel: candidate, backend: 'fused', gradient: false })).loss;
+  const loss = async (candidate: KernelSpec) =>
+    (await addon.kernelLoss({ x, y, n, d, dt, kernel: candidate, backend: 'fused', gradient: false })).loss;
   const before = await loss(kernel);
   if (kernel.kind === 'cosine') return { kernel, before, after: before };
 

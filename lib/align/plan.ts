@@ -1,9 +1,9 @@
-import type { AlignConfig } from './options.js';
 import { formatBytes, formatDuration } from '../config/units.js';
 import { KueaError } from '../errors.js';
-import type { Arch, ClipVisionArch, Dinov2Arch } from '../native/addon.js';
 import { visionPairs } from '../models/clip/keys.js';
 import { dinov2Pairs } from '../models/dinov2/keys.js';
+import type { Arch, ClipVisionArch, Dinov2Arch } from '../native/addon.js';
+import type { AlignConfig } from './options.js';
 
 /** Bytes, each of what a rank holds at a time. */
 export interface MemoryPlan {
@@ -53,8 +53,8 @@ export function parameterCount(arch: Arch): number {
 }
 
 /**
- * FLOPs of one forward on an image of this side, two a multiply-add, of matrix products alone. The last block is counted as it runs: keys and
- * values for every token, the rest for the class token.
+ * FLOPs of one forward on an image of this side, two a multiply-add, of matrix products alone. The last block is counted as it runs: keys
+ * and values for every token, the rest for the class token.
  */
 export function forwardFlops(arch: Arch, size: number): number {
   const { width, layers, patchSize, mlpWidth } = arch;
@@ -89,7 +89,11 @@ interface Known {
 
 /** Throws KueaError `bad_option` when there are more ranks than images in a batch. */
 export function planAlignment(config: AlignConfig, { student, teacher, images, ranks }: Known): AlignPlan {
-  if (ranks > config.batchSize) throw new KueaError('bad_option', `expected an image for each of the ${ranks} ranks, found a batch size of ${config.batchSize}: raise it or start fewer ranks`);
+  if (ranks > config.batchSize)
+    throw new KueaError(
+      'bad_option',
+      `expected an image for each of the ${ranks} ranks, found a batch size of ${config.batchSize}: raise it or start fewer ranks`,
+    );
   const rankBatchSize = Math.ceil(config.batchSize / ranks);
   const stepsPerEpoch = Math.floor(images / config.batchSize);
   const steps = config.steps ?? Math.round((config.epochs ?? 2) * stepsPerEpoch);
@@ -136,19 +140,40 @@ export function formatPlan(plan: AlignPlan, flopsPerSecond: number): string {
   const seen = plan.steps * config.batchSize;
   const fresh = config.cache === 'off' ? seen : Math.min(plan.images, seen);
   const seconds = (seen * plan.trainFlops + fresh * plan.frozenFlops) / flopsPerSecond;
-  const kernel = { polynomial: `polynomial, gamma ${config.gamma}, c ${config.coef0}`, gaussian: `Gaussian, sigma ${config.sigma} and ${config.sigmaTeacher}`, cosine: 'cosine' }[config.kernel];
+  const kernel = {
+    polynomial: `polynomial, gamma ${config.gamma}, c ${config.coef0}`,
+    gaussian: `Gaussian, sigma ${config.sigma} and ${config.sigmaTeacher}`,
+    cosine: 'cosine',
+  }[config.kernel];
   const rows: [string, string][] = [
     ['student', `${config.student} (${number(plan.studentParameters)} parameters, all trained)`],
     ['teacher', `${config.teacher} (${number(plan.teacherParameters)} parameters, at ${plan.teacherSize} px)`],
     ['images', `${number(plan.images)} from ${config.data}`],
-    ['steps', `${number(plan.steps)} of ${config.batchSize} images (${number(plan.stepsPerEpoch)} an epoch, ${plan.epochs.toFixed(2)} epochs)`],
+    [
+      'steps',
+      `${number(plan.steps)} of ${config.batchSize} images (${number(plan.stepsPerEpoch)} an epoch, ${plan.epochs.toFixed(2)} epochs)`,
+    ],
     ...(plan.ranks > 1 ? [['ranks', `${plan.ranks}, ${rankShare(plan)} images each`] as [string, string]] : []),
     ['loss', `w ${config.w}; kernel ${kernel}${config.fitKernel ? ', fitted first' : ''}, ${config.kernelParams}`],
     ['optimiser', `AdamW, lr ${config.lr}, decay ${config.weightDecay}, warm-up ${number(config.warmupSteps)}, ${config.scheduler}`],
-    ['precision', `${config.precision}${config.microBatch ? `, micro-batch ${config.microBatch}` : ''}${config.activationCheckpointing ? ', activation checkpointing' : ''}`],
-    ['memory', `${formatBytes(memory.total)}${plan.ranks > 1 ? ' a rank' : ''}: weights, gradients and moments ${formatBytes(memory.student + memory.copies)}, activations ${formatBytes(memory.activations)}, frozen models ${formatBytes(memory.frozen)}, batches ${formatBytes(memory.batches)}`],
+    [
+      'precision',
+      config.precision +
+        (config.microBatch ? `, micro-batch ${config.microBatch}` : '') +
+        (config.activationCheckpointing ? ', activation checkpointing' : ''),
+    ],
+    [
+      'memory',
+      `${formatBytes(memory.total)}${plan.ranks > 1 ? ' a rank' : ''}: weights, gradients and moments ` +
+        `${formatBytes(memory.student + memory.copies)}, activations ${formatBytes(memory.activations)}, frozen models ` +
+        `${formatBytes(memory.frozen)}, batches ${formatBytes(memory.batches)}`,
+    ],
     ['cache', config.cache === 'off' ? 'off' : `${formatBytes(plan.cacheBytes)} on disk`],
-    ['work', `${(plan.trainFlops / 1e9).toFixed(1)} GFLOP an image, and ${(plan.frozenFlops / 1e9).toFixed(1)} for its frozen embeddings${config.cache === 'off' ? ', every time' : ', once'}`],
+    [
+      'work',
+      `${(plan.trainFlops / 1e9).toFixed(1)} GFLOP an image, and ${(plan.frozenFlops / 1e9).toFixed(1)} for its frozen ` +
+        `embeddings${config.cache === 'off' ? ', every time' : ', once'}`,
+    ],
     ['estimate', `${formatDuration(seconds)} at ${(flopsPerSecond / 1e9).toFixed(0)} GFLOP/s`],
     ['run', config.out],
   ];

@@ -1,5 +1,5 @@
-import { Loader } from '../data/images/loader.js';
 import type { Preprocessing } from '../data/images/geometry.js';
+import { Loader } from '../data/images/loader.js';
 import { Sampler } from '../data/images/sampler.js';
 import type { Source } from '../data/images/source.js';
 import type { Addon, EncoderSpec } from '../native/addon.js';
@@ -22,7 +22,16 @@ export async function sampleEmbeddings(
   const sampler = new Sampler({ length: source.length, batchSize: batch, seed, shuffle: true });
   const slots = Array.from({ length: 2 }, () => new Uint8Array(batch * 3 * size * size));
   const steps = Math.floor(wanted / batch);
-  const loader = new Loader({ source, sampler, slots, preprocessing, startStep: 0, endStep: steps, maxSkipped, ...(signal ? { signal } : {}) });
+  const loader = new Loader({
+    source,
+    sampler,
+    slots,
+    preprocessing,
+    startStep: 0,
+    endStep: steps,
+    maxSkipped,
+    ...(signal ? { signal } : {}),
+  });
 
   const open = (spec: EncoderSpec) => addon.openEncoder({ ...spec, precision: 'fp32', device: models.device });
   const student = await open(models.student);

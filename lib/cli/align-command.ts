@@ -3,9 +3,9 @@ import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 
 import { align } from '../align/align.js';
-import { presetNames } from '../config/files.js';
-import { alignSchema, resolveAlignConfig, type AlignConfig } from '../align/options.js';
+import { type AlignConfig, alignSchema, resolveAlignConfig } from '../align/options.js';
 import { formatPlan } from '../align/plan.js';
+import { presetNames } from '../config/files.js';
 import { alignText } from './align-progress.js';
 import { optionsCommand } from './options-command.js';
 import { eventPrinter } from './progress.js';
@@ -30,26 +30,31 @@ const assumedFlops = (config: AlignConfig) => availableParallelism() * (config.p
 async function run(options: Record<string, unknown>, json: boolean): Promise<void> {
   const { own, distributed } = splitDistributed(options);
   const config = resolveAlignConfig(own);
-  await runRanked({ name: 'kuea-align', distributed, device: config.device, dryRun: config.dryRun, quiet: json }, async (ranks, signal, machines) => {
-    const printer = eventPrinter(json, alignText);
-    try {
-      const alignment = align(config, { signal, ranks });
-      for await (const event of alignment) {
-        if (ranks.rank > 0) continue;
-        if (config.dryRun && event.type === 'start' && !json) console.log(formatPlan(event.plan, machines * assumedFlops(config)));
-        else printer.print(event);
+  await runRanked(
+    { name: 'kuea-align', distributed, device: config.device, dryRun: config.dryRun, quiet: json },
+    async (ranks, signal, machines) => {
+      const printer = eventPrinter(json, alignText);
+      try {
+        const alignment = align(config, { signal, ranks });
+        for await (const event of alignment) {
+          if (ranks.rank > 0) continue;
+          if (config.dryRun && event.type === 'start' && !json) console.log(formatPlan(event.plan, machines * assumedFlops(config)));
+          else printer.print(event);
+        }
+        return (await alignment.result).interrupted;
+      } finally {
+        printer.close();
       }
-      return (await alignment.result).interrupted;
-    } finally {
-      printer.close();
-    }
-  });
+    },
+  );
 }
 
 export function alignCommand(name: string): Command {
   return optionsCommand({
     name,
-    description: 'Fine-tune a CLIP vision encoder until its kernel matrix matches DINOv2\'s, from images alone, while every\nembedding stays near its old place: the text encoder and what was built on the old one go on working.',
+    description:
+      "Fine-tune a CLIP vision encoder until its kernel matrix matches DINOv2's, from images alone, while every\nembedding stays near " +
+      'its old place: the text encoder and what was built on the old one go on working.',
     examples,
     shape: { ...alignSchema.shape, ...distributedShape },
     presets: presetNames('align'),

@@ -1,6 +1,6 @@
 import type { AlignEvent } from '../align/events.js';
 import { formatDuration } from '../config/units.js';
-import { short, type EventText } from './progress.js';
+import { type EventText, short } from './progress.js';
 
 /** What an alignment's events say to a person. */
 export const alignText: EventText<AlignEvent> = {
@@ -12,12 +12,20 @@ export const alignText: EventText<AlignEvent> = {
     switch (event.type) {
       case 'start': {
         const { plan } = event;
-        return `${plan.images.toLocaleString('en-US')} images, ${plan.steps.toLocaleString('en-US')} steps of ${plan.config.batchSize}${plan.ranks > 1 ? ` on ${plan.ranks} ranks` : ''}; ${(plan.studentParameters / 1e6).toFixed(1)} M parameters in training`;
+        return (
+          `${plan.images.toLocaleString('en-US')} images, ${plan.steps.toLocaleString('en-US')} steps of ` +
+          `${plan.config.batchSize}${plan.ranks > 1 ? ` on ${plan.ranks} ranks` : ''}; ${(plan.studentParameters / 1e6).toFixed(1)} M ` +
+          `parameters in training`
+        );
       }
       case 'fit':
-        return `kernel fitted on ${event.images} images: rho = c / gamma = ${short(event.c / event.gamma)}, sigma ${short(event.sigma)}; kernel loss ${short(event.before)} -> ${short(event.after)}`;
+        return (
+          `kernel fitted on ${event.images} images: rho = c / gamma = ${short(event.c / event.gamma)}, sigma ` +
+          `${short(event.sigma)}; kernel loss ${short(event.before)} -> ${short(event.after)}`
+        );
       case 'cache': {
-        const share = event.present === event.images ? 'complete' : `${event.present} of ${event.images} images, the rest is filled on the way`;
+        const share =
+          event.present === event.images ? 'complete' : `${event.present} of ${event.images} images, the rest is filled on the way`;
         return `frozen embeddings: ${event.rebuilt ? `made anew, because ${event.rebuilt}` : share}`;
       }
       case 'resume':
@@ -28,7 +36,9 @@ export const alignText: EventText<AlignEvent> = {
         return `exported ${event.layout}: ${event.path}`;
       case 'done': {
         const skipped = event.skipped > 0 ? `, ${event.skipped} undecodable images skipped` : '';
-        return `${event.interrupted ? 'stopped and saved' : 'done'} after step ${event.steps} in ${formatDuration(event.seconds)}${skipped}`;
+        return (
+          `${event.interrupted ? 'stopped and saved' : 'done'} after step ${event.steps} in ` + `${formatDuration(event.seconds)}${skipped}`
+        );
       }
     }
   },

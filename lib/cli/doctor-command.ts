@@ -29,26 +29,44 @@ console.log(JSON.stringify(addon.info()));
 function proveAddon(): { info: AddonInfo } | { failure: string } {
   const child = spawnSync(process.execPath, ['--input-type=module', '--eval', proof], { encoding: 'utf8', timeout: 60_000 });
   if (child.status === 0) return { info: JSON.parse(child.stdout) as AddonInfo };
-  const why = child.signal ? `killed by ${child.signal}` : (/^\w*Error: (.*)$/m.exec(child.stderr)?.[1] ?? child.stderr.trim().split('\n').at(-1) ?? 'no output');
+  const why = child.signal
+    ? `killed by ${child.signal}`
+    : (/^\w*Error: (.*)$/m.exec(child.stderr)?.[1] ?? child.stderr.trim().split('\n').at(-1) ?? 'no output');
   return { failure: why };
 }
 
 function cuda(info: AddonInfo): Finding {
   if (info.cudaBuilt === null) return { part: 'CUDA', found: 'not built in', required: 'optional', remedy: '' };
-  const found = info.cudaDevices > 0 ? `${info.cudaBuilt}, ${info.cudaDevices} devices` : `built with CUDA ${info.cudaBuilt}, no device visible`;
+  const found =
+    info.cudaDevices > 0 ? `${info.cudaBuilt}, ${info.cudaDevices} devices` : `built with CUDA ${info.cudaBuilt}, no device visible`;
   return { part: 'CUDA', found, required: 'optional', remedy: '' };
 }
 
 /** What this machine has of what kuea needs. */
 export function diagnose(): Finding[] {
   const [major = 0] = process.versions.node.split('.').map(Number);
-  const node: Finding = { part: 'node', found: process.versions.node, required: '20 or newer', remedy: major >= 20 ? '' : 'install Node 20' };
-  const images: Finding = { part: 'sharp', found: `${sharp.versions.sharp ?? '?'}, libvips ${sharp.versions.vips}`, required: 'any', remedy: '' };
+  const node: Finding = {
+    part: 'node',
+    found: process.versions.node,
+    required: '20 or newer',
+    remedy: major >= 20 ? '' : 'install Node 20',
+  };
+  const images: Finding = {
+    part: 'sharp',
+    found: `${sharp.versions.sharp ?? '?'}, libvips ${sharp.versions.vips}`,
+    required: 'any',
+    remedy: '',
+  };
   const remedy = 'npm run build:native';
   let built: Finding;
   try {
     const { version, libtorch } = buildRecord();
-    built = { part: 'build', found: `kuea ${version}, libtorch ${libtorch.version} from ${libtorch.how}`, required: `kuea ${packageVersion()}`, remedy: version === packageVersion() ? '' : remedy };
+    built = {
+      part: 'build',
+      found: `kuea ${version}, libtorch ${libtorch.version} from ${libtorch.how}`,
+      required: `kuea ${packageVersion()}`,
+      remedy: version === packageVersion() ? '' : remedy,
+    };
   } catch (error) {
     built = { part: 'build', found: (error as Error).message, required: 'a finished build', remedy };
     return [node, built, images];
@@ -59,7 +77,12 @@ export function diagnose(): Finding[] {
   return [
     node,
     built,
-    { part: 'addon', found: `loads and computes (${info.cpuCapability}, ${info.threads} threads)`, required: 'loads and computes', remedy: '' },
+    {
+      part: 'addon',
+      found: `loads and computes (${info.cpuCapability}, ${info.threads} threads)`,
+      required: 'loads and computes',
+      remedy: '',
+    },
     { part: 'libtorch', found: info.libtorch, required: '2.13 or 2.14', remedy: /^2\.1[34]\./.test(info.libtorch) ? '' : remedy },
     cuda(info),
     images,
@@ -67,11 +90,21 @@ export function diagnose(): Finding[] {
 }
 
 export function doctorCommand(): Command {
-  return new Command('doctor').description('Check node, addon, libtorch, CUDA and sharp; the addon is proven in a child process.').action(() => {
-    const findings = diagnose();
-    const rows = [{ part: '', found: 'found', required: 'required', remedy: 'remedy' }, ...findings.map((f) => ({ ...f, remedy: f.remedy || 'none needed' }))];
-    const width = (key: keyof Finding) => Math.max(...rows.map((row) => row[key].length));
-    for (const row of rows) console.log([row.part.padEnd(width('part')), row.found.padEnd(width('found')), row.required.padEnd(width('required')), row.remedy].join('  ').trimEnd());
-    if (findings.some(({ remedy }) => remedy !== '')) process.exitCode = 1;
-  });
+  return new Command('doctor')
+    .description('Check node, addon, libtorch, CUDA and sharp; the addon is proven in a child process.')
+    .action(() => {
+      const findings = diagnose();
+      const rows = [
+        { part: '', found: 'found', required: 'required', remedy: 'remedy' },
+        ...findings.map((f) => ({ ...f, remedy: f.remedy || 'none needed' })),
+      ];
+      const width = (key: keyof Finding) => Math.max(...rows.map((row) => row[key].length));
+      for (const row of rows)
+        console.log(
+          [row.part.padEnd(width('part')), row.found.padEnd(width('found')), row.required.padEnd(width('required')), row.remedy]
+            .join('  ')
+            .trimEnd(),
+        );
+      if (findings.some(({ remedy }) => remedy !== '')) process.exitCode = 1;
+    });
 }

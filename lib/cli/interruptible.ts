@@ -1,10 +1,13 @@
 import type { Ranks } from '../distributed/ranks.js';
 
 /**
- * Runs `work` with a signal that Ctrl-C and SIGTERM abort; a second one ends the process at once, but for one of several ranks: whoever started these says
- * what it means. `work` resolves to whether it was interrupted. Resolves to the exit code: 0, 130 (Ctrl-C) or 143.
+ * Runs `work` with a signal that Ctrl-C and SIGTERM abort; a second one ends the process at once, but for one of several ranks: whoever
+ * started these says what it means. `work` resolves to whether it was interrupted. Resolves to the exit code: 0, 130 (Ctrl-C) or 143.
  */
-export async function interruptible({ quiet, ranks }: { quiet: boolean; ranks: Ranks }, work: (signal: AbortSignal) => Promise<boolean>): Promise<number> {
+export async function interruptible(
+  { quiet, ranks }: { quiet: boolean; ranks: Ranks },
+  work: (signal: AbortSignal) => Promise<boolean>,
+): Promise<number> {
   const controller = new AbortController();
   // Another rank's signal stops this one too.
   let code = 143;

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 
 import { presetNames } from '../config/files.js';
-import { loraSchema, resolveLoraConfig } from '../lora/options.js';
 import { finetune } from '../lora/finetune.js';
+import { loraSchema, resolveLoraConfig } from '../lora/options.js';
 import { formatLoraPlan } from '../lora/plan.js';
 import { chatCommand } from './chat-command.js';
 import { loraText } from './lora-progress.js';
@@ -34,7 +34,8 @@ async function run(options: Record<string, unknown>, json: boolean): Promise<voi
       const tuning = finetune(config, { signal, ranks });
       for await (const event of tuning) {
         if (ranks.rank > 0) continue;
-        if (config.dryRun && event.type === 'start' && !json) console.log([formatLoraPlan(event.plan), ...event.notes.map((note) => `note       ${note}`)].join('\n'));
+        if (config.dryRun && event.type === 'start' && !json)
+          console.log([formatLoraPlan(event.plan), ...event.notes.map((note) => `note       ${note}`)].join('\n'));
         else printer.print(event);
       }
       return (await tuning.result).interrupted;
@@ -45,16 +46,18 @@ async function run(options: Record<string, unknown>, json: boolean): Promise<voi
 }
 
 export function loraCommand(name: string): Command {
-  return optionsCommand({
-    name,
-    description: 'Fine-tune LLaVA-1.5 by LoRA, on the CLIP that it came with or on one that kuea-align made.',
-    examples,
-    shape: { ...loraSchema.shape, ...distributedShape },
-    presets: presetNames('lora'),
-    run,
-  })
-    // What comes after chat or merge is theirs, though kuea-lora has options of that name.
-    .enablePositionalOptions()
-    .addCommand(chatCommand())
-    .addCommand(mergeCommand());
+  return (
+    optionsCommand({
+      name,
+      description: 'Fine-tune LLaVA-1.5 by LoRA, on the CLIP that it came with or on one that kuea-align made.',
+      examples,
+      shape: { ...loraSchema.shape, ...distributedShape },
+      presets: presetNames('lora'),
+      run,
+    })
+      // What comes after chat or merge is theirs, though kuea-lora has options of that name.
+      .enablePositionalOptions()
+      .addCommand(chatCommand())
+      .addCommand(mergeCommand())
+  );
 }

@@ -1,16 +1,22 @@
-import type { LoraEvent } from '../lora/events.js';
 import { formatDuration } from '../config/units.js';
-import { short, type EventText } from './progress.js';
+import type { LoraEvent } from '../lora/events.js';
+import { type EventText, short } from './progress.js';
 
 /** What a fine-tuning's events say to a person. */
 export const loraText: EventText<LoraEvent> = {
-  step: (e) => ({ losses: `loss ${short(e.loss)}  grad ${short(e.grad_norm)}`, rate: `${short(e.samples_per_second)} samples/s  ${e.tokens_per_second.toFixed(0)} tok/s` }),
+  step: (e) => ({
+    losses: `loss ${short(e.loss)}  grad ${short(e.grad_norm)}`,
+    rate: `${short(e.samples_per_second)} samples/s  ${e.tokens_per_second.toFixed(0)} tok/s`,
+  }),
   line: (event) => {
     switch (event.type) {
       case 'start': {
         const { plan } = event;
         const leftOut = plan.leftOut > 0 ? `; ${plan.leftOut} records left out, listed in ${plan.config.out}/preflight.jsonl` : '';
-        return `${plan.samples.toLocaleString('en-US')} samples, ${plan.steps.toLocaleString('en-US')} updates of ${plan.effectiveBatch}; ${(plan.trainableParameters / 1e6).toFixed(1)} M parameters in training${leftOut}`;
+        return (
+          `${plan.samples.toLocaleString('en-US')} samples, ${plan.steps.toLocaleString('en-US')} updates of ` +
+          `${plan.effectiveBatch}; ${(plan.trainableParameters / 1e6).toFixed(1)} M parameters in training${leftOut}`
+        );
       }
       case 'resume':
         return `resumed after step ${event.step}`;
@@ -22,7 +28,9 @@ export const loraText: EventText<LoraEvent> = {
         return `exported the adapter: ${event.path}`;
       case 'done': {
         const skipped = event.skipped > 0 ? `, ${event.skipped} undecodable images skipped` : '';
-        return `${event.interrupted ? 'stopped and saved' : 'done'} after step ${event.steps} in ${formatDuration(event.seconds)}${skipped}`;
+        return (
+          `${event.interrupted ? 'stopped and saved' : 'done'} after step ${event.steps} in ` + `${formatDuration(event.seconds)}${skipped}`
+        );
       }
     }
   },

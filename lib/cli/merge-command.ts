@@ -1,8 +1,7 @@
 import { Command, Option } from 'commander';
-
-import { loadAddon } from '../native/load.js';
 import { mergeAdapter } from '../models/llava/merge.js';
 import { openLlava } from '../models/llava/open.js';
+import { loadAddon } from '../native/load.js';
 
 export function mergeCommand(): Command {
   return new Command('merge')
@@ -11,10 +10,28 @@ export function mergeCommand(): Command {
     .requiredOption('--adapter <dir>', "adapter in PEFT's layout, such as OUT/export of kuea-lora")
     .option('--vision-tower <ref>', "CLIP that it sees with (default: the adapter's, or the model's own)")
     .option('--any-base', 'take the adapter although it was trained on another base')
-    .addOption(new Option('--to <layout>', "original: as its authors' code reads it; hf: as transformers does").choices(['original', 'hf']).makeOptionMandatory())
+    .addOption(
+      new Option('--to <layout>', "original: as its authors' code reads it; hf: as transformers does")
+        .choices(['original', 'hf'])
+        .makeOptionMandatory(),
+    )
     .requiredOption('--out <dir>', 'folder to make')
-    .action(async ({ model, to, out, ...options }: { model: string; adapter: string; visionTower?: string; anyBase?: boolean; to: 'original' | 'hf'; out: string }) => {
-      await mergeAdapter(loadAddon(), await openLlava(model, options), out, to);
-      console.log(`wrote ${out}`);
-    });
+    .action(
+      async ({
+        model,
+        to,
+        out,
+        ...options
+      }: {
+        model: string;
+        adapter: string;
+        visionTower?: string;
+        anyBase?: boolean;
+        to: 'original' | 'hf';
+        out: string;
+      }) => {
+        await mergeAdapter(loadAddon(), await openLlava(model, options), out, to);
+        console.log(`wrote ${out}`);
+      },
+    );
 }

@@ -42,7 +42,8 @@ function flagOf(key: string, schema: z.ZodType): { option: Option; group: Group 
   const { group, help, type, fallback } = describe(schema);
   const name = kebabCase(key);
   const shown = fallback === undefined || fallback === false ? help : `${help} (default: ${String(fallback)})`;
-  if (type instanceof z.ZodBoolean) return { group, option: fallback === true ? new Option(`--no-${name}`, `do not ${help}`) : new Option(`--${name}`, shown) };
+  if (type instanceof z.ZodBoolean)
+    return { group, option: fallback === true ? new Option(`--no-${name}`, `do not ${help}`) : new Option(`--${name}`, shown) };
   if (type instanceof z.ZodArray) {
     const choices = (type.element as z.ZodEnum).options.join('|');
     return { group, option: new Option(`--${name} <${choices}...>`, shown) };
@@ -55,7 +56,8 @@ function flagOf(key: string, schema: z.ZodType): { option: Option; group: Group 
 /** Options in the order of precedence: --preset or --config < --set < flags. */
 async function gather(flags: Record<string, unknown>, presets: readonly string[]): Promise<Record<string, unknown>> {
   const { preset, config, set, json: _, ...own } = flags as { preset?: string; config?: string; set?: string[]; json?: boolean };
-  if (preset !== undefined && config !== undefined) throw new KueaError('bad_option', 'expected --preset or --config, found both: leave one out');
+  if (preset !== undefined && config !== undefined)
+    throw new KueaError('bad_option', 'expected --preset or --config, found both: leave one out');
   const file = preset !== undefined ? await readPreset(preset, presets) : config !== undefined ? await readConfigFile(config) : {};
   const settings = Object.fromEntries((set ?? []).map(parseSetting));
   const merged: Record<string, unknown> = { ...file, ...settings, ...own };
@@ -67,10 +69,16 @@ async function gather(flags: Record<string, unknown>, presets: readonly string[]
 
 export function optionsCommand({ name, description, examples, shape, presets, run }: OptionsCommand): Command {
   const keys = Object.keys(shape);
-  const command = new Command(name).description(description).addHelpText('after', examples).configureHelp({ helpWidth: 110 }).allowExcessArguments(true);
+  const command = new Command(name)
+    .description(description)
+    .addHelpText('after', examples)
+    .configureHelp({ helpWidth: 110 })
+    .allowExcessArguments(true);
   command.addOption(new Option('--preset <name>', `a published recipe: ${presets.join(', ')}`).helpGroup('Recipe:'));
   command.addOption(new Option('--config <file>', 'a YAML file of options (batch_size: 64)').helpGroup('Recipe:'));
-  command.addOption(new Option('--set <key=value...>', 'any option by its key; stronger than the recipe, weaker than its flag').helpGroup('Recipe:'));
+  command.addOption(
+    new Option('--set <key=value...>', 'any option by its key; stronger than the recipe, weaker than its flag').helpGroup('Recipe:'),
+  );
   for (const key of keys) {
     const { option, group } = flagOf(key, shape[key]!);
     command.addOption(option.helpGroup(`${group}:`));

@@ -47,7 +47,12 @@ function linePrinter<Event extends AnyEvent>(text: EventText<Event>): EventPrint
 
 /** A bar that stays at the bottom, with lines above it. */
 function barPrinter<Event extends AnyEvent>(text: EventText<Event>): EventPrinter<Event> {
-  const bar = new SingleBar({ format: '{bar} {value}/{total}  {rate}  ETA {eta_formatted}  {losses}', hideCursor: true, clearOnComplete: false, etaBuffer: 50 });
+  const bar = new SingleBar({
+    format: '{bar} {value}/{total}  {rate}  ETA {eta_formatted}  {losses}',
+    hideCursor: true,
+    clearOnComplete: false,
+    etaBuffer: 50,
+  });
   let running = false;
   const stop = () => {
     if (running) bar.stop();

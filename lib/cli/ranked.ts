@@ -1,5 +1,5 @@
-import { distributedKeys, distributedSchema, resolveDistributed, type DistributedConfig } from '../config/distributed.js';
-import { placementOf, type Placement } from '../distributed/environment.js';
+import { type DistributedConfig, distributedKeys, distributedSchema, resolveDistributed } from '../config/distributed.js';
+import { type Placement, placementOf } from '../distributed/environment.js';
 import { withRanks } from '../distributed/join.js';
 import { launch } from '../distributed/launch.js';
 import { launched } from '../distributed/launched.js';
@@ -21,7 +21,8 @@ export interface RankedProgram {
 
 /** Takes the options of the launch out of a program's own. */
 export function splitDistributed(options: Record<string, unknown>): { own: Record<string, unknown>; distributed: DistributedConfig } {
-  const part = (ofLaunch: boolean) => Object.fromEntries(Object.entries(options).filter(([key]) => (distributedKeys as string[]).includes(key) === ofLaunch));
+  const part = (ofLaunch: boolean) =>
+    Object.fromEntries(Object.entries(options).filter(([key]) => (distributedKeys as string[]).includes(key) === ofLaunch));
   return { own: part(false), distributed: resolveDistributed(part(true)) };
 }
 
@@ -35,19 +36,29 @@ function roleOf({ nproc, nnodes }: DistributedConfig): { placement: Placement | 
     return { placement: placement && placement.worldSize > 1 ? placement : null, launches: false };
   }
   if (process.env['LOCAL_RANK'] !== undefined) {
-    throw new KueaError('bad_option', `expected --nproc or ranks that another launcher has started, found both (LOCAL_RANK is ${process.env['LOCAL_RANK']}): leave --nproc out`);
+    throw new KueaError(
+      'bad_option',
+      `expected --nproc or ranks that another launcher has started, found both (LOCAL_RANK is ${process.env['LOCAL_RANK']}): leave ` +
+        `--nproc out`,
+    );
   }
   return { placement: null, launches: nproc * nnodes > 1 };
 }
 
-/** Runs `part` alone, or as one of the ranks that somebody has started, or starts the ranks that are to run it; sets the exit code. A dry run starts none. */
+/**
+ * Runs `part` alone, or as one of the ranks that somebody has started, or starts the ranks that are to run it; sets the exit code. A dry
+ * run starts none.
+ */
 export async function runRanked({ name, distributed, device, dryRun, quiet }: RankedProgram, part: Part): Promise<void> {
   const { placement, launches } = roleOf(distributed);
   const { nproc = 1, nnodes, masterAddr = '127.0.0.1' } = distributed;
   const play = (ranks: Ranks, machines = 1) => interruptible({ quiet, ranks }, (signal) => part(ranks, signal, machines));
   if (dryRun) {
     const planned = placement ?? { rank: 0, worldSize: nproc * nnodes, localWorldSize: nproc };
-    process.exitCode = await play({ ...oneRank, rank: planned.rank, worldSize: planned.worldSize }, planned.worldSize / planned.localWorldSize);
+    process.exitCode = await play(
+      { ...oneRank, rank: planned.rank, worldSize: planned.worldSize },
+      planned.worldSize / planned.localWorldSize,
+    );
   } else if (launches) {
     process.exitCode = await launch({ ...distributed, nproc, masterAddr, name, quiet });
   } else if (placement) {

@@ -1,4 +1,4 @@
-import { CommanderError, type Command } from 'commander';
+import { type Command, CommanderError } from 'commander';
 
 import { beginBeats, launched, tellFailure } from '../distributed/launched.js';
 import { KueaError } from '../errors.js';
@@ -25,7 +25,9 @@ export async function runCli(program: Command): Promise<void> {
     await program.parseAsync();
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return;
-    const usage = error instanceof CommanderError || (error instanceof KueaError && ['unknown_option', 'missing_option', 'bad_option', 'unknown_preset'].includes(error.code));
+    const usage =
+      error instanceof CommanderError ||
+      (error instanceof KueaError && ['unknown_option', 'missing_option', 'bad_option', 'unknown_preset'].includes(error.code));
     const message = (error as Error).message.replace(/^error: /, '');
     if (process.env['KUEA_DEBUG'] === '1') console.error(error);
     if (launched) await tellFailure(error instanceof KueaError ? error.code : 'internal', message, usage);

@@ -5,14 +5,21 @@ import { option, parseOptions } from './options.js';
 
 const count = z.int().positive();
 
-/** Options of every program that trains with several ranks: who starts them and how long they wait for each other. They change nothing that is computed. */
+/**
+ * Options of every program that trains with several ranks: who starts them and how long they wait for each other. They change nothing that
+ * is computed.
+ */
 export const distributedSchema = z.strictObject({
   nproc: option('Distributed', 'ranks to start on this machine: one a GPU, or several that share the cores', count.optional()),
   nnodes: option('Distributed', 'machines that take part, each started with the same line but for --node-rank', count.default(1)),
   nodeRank: option('Distributed', 'which of them this one is, from 0', z.int().nonnegative().default(0)),
   masterAddr: option('Distributed', 'address of machine 0, as the others reach it', z.string().min(1).optional()),
   masterPort: option('Distributed', 'port there (default: 29500; on one machine a free one)', z.int().min(1).max(65535).optional()),
-  watchdog: option('Distributed', 'seconds without a sign of life after which a rank counts as lost and the job ends', z.int().min(3).default(15)),
+  watchdog: option(
+    'Distributed',
+    'seconds without a sign of life after which a rank counts as lost and the job ends',
+    z.int().min(3).default(15),
+  ),
   joinTimeout: option('Distributed', 'seconds to wait for all ranks to arrive', count.default(300)),
 });
 

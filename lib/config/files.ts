@@ -28,13 +28,15 @@ export async function readConfigFile(file: string): Promise<Record<string, unkno
   } catch (cause) {
     throw new KueaError('bad_config', `expected YAML in ${file}: ${(cause as Error).message.split('\n')[0]}`, { cause });
   }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw new KueaError('bad_config', `expected "key: value" lines in ${file}, found something else`);
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+    throw new KueaError('bad_config', `expected "key: value" lines in ${file}, found something else`);
   return Object.fromEntries(Object.entries(parsed).map(([key, value]) => [camelCase(key), value]));
 }
 
 /** Options of one of the presets in `known`. Throws KueaError `unknown_preset`, naming the nearest. */
 export function readPreset(name: string, known: readonly string[]): Promise<Record<string, unknown>> {
-  if (!known.includes(name)) throw new KueaError('unknown_preset', `unknown preset ${name}: did you mean ${nearest(name, known)}? There are ${known.join(', ')}`);
+  if (!known.includes(name))
+    throw new KueaError('unknown_preset', `unknown preset ${name}: did you mean ${nearest(name, known)}? There are ${known.join(', ')}`);
   return readConfigFile(join(packageRoot(), 'configs', `${name}.yaml`));
 }
 

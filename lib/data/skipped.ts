@@ -55,7 +55,10 @@ export class SkippedImages {
     }
     if (this.count > this.max) {
       const list = file ? `${file} lists them` : `the last is ${image.name}: ${image.reason}`;
-      throw new KueaError('too_many_skipped', `expected at most ${this.max} undecodable images, found ${this.count} (${list}): mend the data or raise --max-skipped`);
+      throw new KueaError(
+        'too_many_skipped',
+        `expected at most ${this.max} undecodable images, found ${this.count} (${list}): mend the data or raise --max-skipped`,
+      );
     }
   }
 }

@@ -87,7 +87,11 @@ export function drawScene(seed: number, index: number): Scene {
   const everyKind = SHAPES.flatMap((shape) => (Object.keys(COLOURS) as Colour[]).map((colour) => ({ shape, colour })));
   const kinds = pick(everyKind, random() < 0.4 ? 1 : 2, random);
   const things = kinds.flatMap((kind) => Array.from({ length: 1 + Math.floor(random() * 4) }, () => kind));
-  const cells = pick(PLACES.map((_, cell) => cell), things.length, random);
+  const cells = pick(
+    PLACES.map((_, cell) => cell),
+    things.length,
+    random,
+  );
   const round = (value: number) => Math.round(value * 1e4) / 1e4;
   const objects = things.map((thing, i) => {
     const cell = cells[i] as number;
@@ -138,15 +142,34 @@ export function caption(scene: Scene): string {
 
 /** The outline of each shape in the square from (-0.5, -0.5) to (0.5, 0.5); a circle is not a polygon. */
 const OUTLINES: Record<Exclude<Shape, 'circle'>, [number, number][]> = {
-  square: [[-0.45, -0.45], [0.45, -0.45], [0.45, 0.45], [-0.45, 0.45]],
-  triangle: [[0, -0.5], [0.5, 0.45], [-0.5, 0.45]],
+  square: [
+    [-0.45, -0.45],
+    [0.45, -0.45],
+    [0.45, 0.45],
+    [-0.45, 0.45],
+  ],
+  triangle: [
+    [0, -0.5],
+    [0.5, 0.45],
+    [-0.5, 0.45],
+  ],
   star: Array.from({ length: 10 }, (_, i) => {
     const [radius, angle] = [i % 2 === 0 ? 0.5 : 0.22, (i * Math.PI) / 5];
     return [radius * Math.sin(angle), -radius * Math.cos(angle)];
   }),
   cross: [
-    [-0.15, -0.5], [0.15, -0.5], [0.15, -0.15], [0.5, -0.15], [0.5, 0.15], [0.15, 0.15],
-    [0.15, 0.5], [-0.15, 0.5], [-0.15, 0.15], [-0.5, 0.15], [-0.5, -0.15], [-0.15, -0.15],
+    [-0.15, -0.5],
+    [0.15, -0.5],
+    [0.15, -0.15],
+    [0.5, -0.15],
+    [0.5, 0.15],
+    [0.15, 0.15],
+    [0.15, 0.5],
+    [-0.15, 0.5],
+    [-0.15, 0.15],
+    [-0.5, 0.15],
+    [-0.5, -0.15],
+    [-0.15, -0.15],
   ],
 };
 
@@ -161,14 +184,18 @@ function toSvg(scene: Scene, size: number): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${size}" height="${size}" viewBox="0 0 1 1">${ground}${elements.join('')}</svg>`;
 }
 
-/** The scene as an image file in memory, `size` by `size` RGB pixels. JPEG keeps full chroma: half of it would bleed colours at 64 pixels. */
+/**
+ * The scene as an image file in memory, `size` by `size` RGB pixels. JPEG keeps full chroma: half of it would bleed colours at 64 pixels.
+ */
 export function renderScene(scene: Scene, size: number, format: 'jpeg' | 'png' = 'jpeg'): Promise<Buffer> {
   const image = sharp(Buffer.from(toSvg(scene, size))).removeAlpha();
   return format === 'png' ? image.png().toBuffer() : image.jpeg({ quality: 92, chromaSubsampling: '4:4:4' }).toBuffer();
 }
 
 export interface WriteOptions {
-  /** `flat`: all images in `dir`. `tree`: ImageFolder's layout, one folder a class; the class is the first object's shape. Default `flat`. */
+  /**
+   * `flat`: all images in `dir`. `tree`: ImageFolder's layout, one folder a class; the class is the first object's shape. Default `flat`.
+   */
   layout?: 'flat' | 'tree';
   /** Images rendered at a time. Default 8. */
   concurrency?: number;
@@ -185,9 +212,16 @@ export interface SceneRecord {
  * Writes scenes 0 to count - 1 of `seed` as JPEGs of `size` pixels under `dir`, and a `metadata.jsonl` with captions and facts. That
  * file comes last and in one piece: where it is, the folder is complete. Throws KueaError `bad_argument` for a count or size below 1.
  */
-export async function writeScenes(dir: string, count: number, seed: number, size: number, options: WriteOptions = {}): Promise<SceneRecord[]> {
+export async function writeScenes(
+  dir: string,
+  count: number,
+  seed: number,
+  size: number,
+  options: WriteOptions = {},
+): Promise<SceneRecord[]> {
   for (const [name, value] of Object.entries({ count, size })) {
-    if (!Number.isInteger(value) || value < 1) throw new KueaError('bad_argument', `writeScenes: expected ${name} to be a whole number of at least 1, found ${value}`);
+    if (!Number.isInteger(value) || value < 1)
+      throw new KueaError('bad_argument', `writeScenes: expected ${name} to be a whole number of at least 1, found ${value}`);
   }
   const { layout = 'flat', concurrency = 8 } = options;
   const folders = layout === 'tree' ? SHAPES.map((shape) => join(dir, shape)) : [dir];

@@ -8,7 +8,10 @@ export interface AgreedStop {
   end(): void;
 }
 
-/** A signal for the loop: the caller's, or with several ranks one that is aborted on all of them after the same update once any rank's caller has asked. */
+/**
+ * A signal for the loop: the caller's, or with several ranks one that is aborted on all of them after the same update once any rank's
+ * caller has asked.
+ */
 export function agreedStop({ group }: Ranks, signal: AbortSignal | undefined): AgreedStop {
   if (!group) return { signal, afterStep: () => {}, end: () => {} };
   const controller = new AbortController();

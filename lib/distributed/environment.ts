@@ -21,7 +21,8 @@ const set = (env: Environment, name: string) => env[name] !== undefined && env[n
 
 function whole(env: Environment, name: string): number {
   const value = Number(env[name]);
-  if (!set(env, name) || !Number.isSafeInteger(value) || value < 0) throw new KueaError('bad_environment', `expected a whole number in ${name}, found ${JSON.stringify(env[name] ?? '')}`);
+  if (!set(env, name) || !Number.isSafeInteger(value) || value < 0)
+    throw new KueaError('bad_environment', `expected a whole number in ${name}, found ${JSON.stringify(env[name] ?? '')}`);
   return value;
 }
 
@@ -51,7 +52,10 @@ export function tasksPerNode(text: string): number[] {
   });
 }
 
-/** Where the ranks of a job meet that were told nothing: a port that its number determines, above those of services and below those that systems hand out. */
+/**
+ * Where the ranks of a job meet that were told nothing: a port that its number determines, above those of services and below those that
+ * systems hand out.
+ */
 const portOfJob = (job: number) => 15000 + (job % 15000);
 
 /** A step of several tasks. Within an allocation, in its batch script or in a shell of one task, nothing is distributed yet. */
@@ -76,23 +80,40 @@ function mpi(env: Environment): Placement | null {
   if (!names) return null;
   const [rank, worldSize, localRank, localWorldSize] = names.map((name) => whole(env, name)) as [number, number, number, number];
   if (!set(env, 'MASTER_ADDR') && localWorldSize < worldSize) {
-    throw new KueaError('bad_environment', `expected MASTER_ADDR, the machine of rank 0, since MPI's ${worldSize} ranks are on several machines: mpirun -x MASTER_ADDR=HOST`);
+    throw new KueaError(
+      'bad_environment',
+      `expected MASTER_ADDR, the machine of rank 0, since MPI's ${worldSize} ranks are on several machines: mpirun -x MASTER_ADDR=HOST`,
+    );
   }
-  return { rank, worldSize, localRank, localWorldSize, masterAddr: env['MASTER_ADDR'] || '127.0.0.1', masterPort: set(env, 'MASTER_PORT') ? whole(env, 'MASTER_PORT') : defaultPort };
+  return {
+    rank,
+    worldSize,
+    localRank,
+    localWorldSize,
+    masterAddr: env['MASTER_ADDR'] || '127.0.0.1',
+    masterPort: set(env, 'MASTER_PORT') ? whole(env, 'MASTER_PORT') : defaultPort,
+  };
 }
 
 /**
- * This process's place as whoever started it says: torchrun's variables, all of them or none, else Slurm's or MPI's (for which MASTER_ADDR and
- * MASTER_PORT are optional). Null when it is alone. Throws KueaError `bad_environment`, naming what is missing or wrong.
+ * This process's place as whoever started it says: torchrun's variables, all of them or none, else Slurm's or MPI's (for which MASTER_ADDR
+ * and MASTER_PORT are optional). Null when it is alone. Throws KueaError `bad_environment`, naming what is missing or wrong.
  */
 export function placementOf(env: Environment): Placement | null {
   const found = torchrun.filter((name) => set(env, name));
   if (found.length === torchrun.length) {
     const number = (name: (typeof torchrun)[number]) => whole(env, name);
-    return checked({
-      rank: number('RANK'), worldSize: number('WORLD_SIZE'), localRank: number('LOCAL_RANK'), localWorldSize: number('LOCAL_WORLD_SIZE'),
-      masterAddr: env['MASTER_ADDR']!, masterPort: number('MASTER_PORT'),
-    }, "torchrun's");
+    return checked(
+      {
+        rank: number('RANK'),
+        worldSize: number('WORLD_SIZE'),
+        localRank: number('LOCAL_RANK'),
+        localWorldSize: number('LOCAL_WORLD_SIZE'),
+        masterAddr: env['MASTER_ADDR']!,
+        masterPort: number('MASTER_PORT'),
+      },
+      "torchrun's",
+    );
   }
   const ranked = found.some((name) => !name.startsWith('MASTER_'));
   if (!ranked) {
@@ -103,7 +124,11 @@ export function placementOf(env: Environment): Placement | null {
   }
   if (found.length > 0) {
     const missing = torchrun.filter((name) => !set(env, name));
-    throw new KueaError('bad_environment', `expected all of torchrun's variables or none, found ${found.join(', ')} without ${missing.join(', ')}: set them, unset the others, or start with --nproc`);
+    throw new KueaError(
+      'bad_environment',
+      `expected all of torchrun's variables or none, found ${found.join(', ')} without ${missing.join(', ')}: set them, unset the ` +
+        `others, or start with --nproc`,
+    );
   }
   return null;
 }

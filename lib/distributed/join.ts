@@ -7,7 +7,10 @@ import type { Placement } from './environment.js';
 import { atStep, currentStep, die, launched, tellLost } from './launched.js';
 import type { Ranks } from './ranks.js';
 
-/** How long another rank may take over its part before an exchange is given up (torch's own default): saving a checkpoint or a slow disk is no failure. */
+/**
+ * How long another rank may take over its part before an exchange is given up (torch's own default): saving a checkpoint or a slow disk is
+ * no failure.
+ */
 const timeoutSeconds = 1800;
 
 /** How long the device thread may still wait for others when this rank has failed. */
@@ -22,10 +25,14 @@ export interface JoinOptions {
 }
 
 /**
- * Joins the other ranks and runs `work` with them. A rank that falls silent meanwhile ends this process: what waits for it would wait for ever. Rejects
- * with KueaError `port_in_use`, `unreachable_master` or `rank_failed`, and with what `work` rejects with.
+ * Joins the other ranks and runs `work` with them. A rank that falls silent meanwhile ends this process: what waits for it would wait for
+ * ever. Rejects with KueaError `port_in_use`, `unreachable_master` or `rank_failed`, and with what `work` rejects with.
  */
-export async function withRanks<T>(placement: Placement, { device, joinTimeout, watchdog }: JoinOptions, work: (ranks: Ranks) => Promise<T>): Promise<T> {
+export async function withRanks<T>(
+  placement: Placement,
+  { device, joinTimeout, watchdog }: JoinOptions,
+  work: (ranks: Ranks) => Promise<T>,
+): Promise<T> {
   const { localWorldSize: _, ...place } = placement;
   const addon = loadAddon();
   const backend = resolveDevice(device, addon.info(), placement.localRank) === 'cpu' ? 'gloo' : 'nccl';
@@ -62,6 +69,9 @@ function watchOthers(group: NativeProcessGroup, rank: number, watchdog: number):
 async function end(lost: number, rank: number, watchdog: number): Promise<void> {
   // The launcher ends all ranks, and says which was the first.
   if (launched) return tellLost(lost);
-  console.error(`kuea: rank ${lost} has gone, or gave no sign of life for ${watchdog} s, while rank ${rank} was at step ${currentStep()}; the last checkpoint is kept`);
+  console.error(
+    `kuea: rank ${lost} has gone, or gave no sign of life for ${watchdog} s, while rank ${rank} was at step ${currentStep()}; the last ` +
+      `checkpoint is kept`,
+  );
   die();
 }

@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
@@ -60,7 +60,11 @@ export function freePort(): Promise<number> {
 }
 
 /** torchrun's variables for one rank; its threads, when nobody said how many, are its share of the cores. */
-export function rankEnvironment({ nproc, nnodes, nodeRank, masterAddr }: LaunchSpec, masterPort: number, localRank: number): Record<string, string> {
+export function rankEnvironment(
+  { nproc, nnodes, nodeRank, masterAddr }: LaunchSpec,
+  masterPort: number,
+  localRank: number,
+): Record<string, string> {
   const threads = Math.max(1, Math.floor(availableParallelism() / nproc));
   return {
     OMP_NUM_THREADS: process.env['OMP_NUM_THREADS'] ?? String(threads),
@@ -93,7 +97,9 @@ class Launch {
     this.ranks = Array.from({ length: spec.nproc }, (_, localRank) => this.start(localRank, masterPort));
   }
 
-  /** Rank 0 has this process's own output; the others' lines are marked, and go to stderr, so that a reader of stdout finds rank 0's alone. */
+  /**
+   * Rank 0 has this process's own output; the others' lines are marked, and go to stderr, so that a reader of stdout finds rank 0's alone.
+   */
   private start(localRank: number, masterPort: number): Rank {
     const rank = this.spec.nodeRank * this.spec.nproc + localRank;
     const output = rank === 0 ? 'inherit' : 'pipe';
@@ -161,8 +167,13 @@ class Launch {
     }
     // The signal came before it could listen: nothing is there to be saved.
     if (signal && signal === this.stopping) return this.end();
-    const hint = signal === 'SIGKILL' ? ': out of memory, or somebody\'s kill -9' : '';
-    this.fail({ rank: rank.rank, message: `process ${rank.child.pid} ${how} ${this.at(rank)}${hint}; the last checkpoint is kept`, usage: false, consequence: false });
+    const hint = signal === 'SIGKILL' ? ": out of memory, or somebody's kill -9" : '';
+    this.fail({
+      rank: rank.rank,
+      message: `process ${rank.child.pid} ${how} ${this.at(rank)}${hint}; the last checkpoint is kept`,
+      usage: false,
+      consequence: false,
+    });
   }
 
   private at({ step }: Rank): string {
@@ -190,7 +201,9 @@ class Launch {
   /** A rank is silent: nothing that waits for it will end by itself. */
   private lost(rank: number, who: string, latest: Rank): void {
     if (this.ending) return;
-    const message = `${who} gave no sign of life for ${this.spec.watchdog} s ${this.at(latest)}: stopped, stuck, or its machine has gone; the last checkpoint is kept`;
+    const message =
+      `${who} gave no sign of life for ${this.spec.watchdog} s ${this.at(latest)}: stopped, stuck, or its machine has ` +
+      `gone; the last checkpoint is kept`;
     this.fail({ rank, message, usage: false, consequence: false });
     this.kill();
   }
@@ -212,7 +225,10 @@ class Launch {
     for (const rank of this.ranks) if (this.alive(rank)) rank.child.kill('SIGKILL');
   }
 
-  /** Once: every rank finishes the step and saves. Twice: at once. A terminal sends its Ctrl-C to the ranks as well, which take no harm from hearing it again. */
+  /**
+   * Once: every rank finishes the step and saves. Twice: at once. A terminal sends its Ctrl-C to the ranks as well, which take no harm from
+   * hearing it again.
+   */
   private stop(signal: NodeJS.Signals): void {
     this.exitCode = signal === 'SIGINT' ? 130 : 143;
     if (this.stopping) return this.kill();
@@ -223,14 +239,17 @@ class Launch {
 }
 
 /**
- * Starts this very program again, once a rank, with torchrun's variables set, and resolves to the exit code when all have ended. A rank that dies, fails
- * or falls silent ends the others: one line says which, at which step, and why.
+ * Starts this very program again, once a rank, with torchrun's variables set, and resolves to the exit code when all have ended. A rank
+ * that dies, fails or falls silent ends the others: one line says which, at which step, and why.
  */
 export async function launch(spec: LaunchSpec): Promise<number> {
   const port = spec.masterPort ?? (spec.nnodes > 1 ? defaultPort : await freePort());
   if (spec.nodeRank > 0) {
     const first = spec.nodeRank * spec.nproc;
-    console.error(`ranks ${first} to ${first + spec.nproc - 1} of ${spec.nnodes * spec.nproc} are on this machine; rank 0 at ${spec.masterAddr}:${port} reports`);
+    console.error(
+      `ranks ${first} to ${first + spec.nproc - 1} of ${spec.nnodes * spec.nproc} are on this machine; rank 0 at ` +
+        `${spec.masterAddr}:${port} reports`,
+    );
   }
   return new Launch(spec, port).run();
 }

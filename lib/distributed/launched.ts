@@ -38,7 +38,10 @@ export function die(): never {
   throw new Error('unreachable');
 }
 
-/** Begins to tell the launcher every second that this rank lives, and dies with it: a rank without its launcher would hold a GPU that nobody knows of. */
+/**
+ * Begins to tell the launcher every second that this rank lives, and dies with it: a rank without its launcher would hold a GPU that nobody
+ * knows of.
+ */
 export function beginBeats(): void {
   if (!launched) return;
   if (!process.connected) die();

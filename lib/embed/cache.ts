@@ -1,9 +1,8 @@
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-
-import type { CacheSpec } from '../native/addon.js';
 import { KueaError } from '../errors.js';
 import { buildHeader, readSafetensors } from '../files/safetensors.js';
+import type { CacheSpec } from '../native/addon.js';
 
 /** What the embeddings of a cache depend on; each is compared by itself, so that a rebuild can say which one differs. */
 export interface CacheKey {
@@ -39,10 +38,12 @@ async function mismatch(file: string, key: CacheKey, rows: number, dims: [number
   try {
     const found = await layout(file);
     for (const [part, value] of Object.entries(key)) {
-      if (found.metadata[part] !== value) return { why: `it was made for ${part} ${found.metadata[part]?.slice(0, 40) ?? '(none)'}, this run has ${value.slice(0, 40)}` };
+      if (found.metadata[part] !== value)
+        return { why: `it was made for ${part} ${found.metadata[part]?.slice(0, 40) ?? '(none)'}, this run has ${value.slice(0, 40)}` };
     }
     if (found.spec.rows !== rows) return { why: `it has ${found.spec.rows} rows, the data has ${rows} images` };
-    if (found.dims[0] !== dims[0] || found.dims[1] !== dims[1]) return { why: `its embeddings have ${found.dims.join(' and ')} dimensions, the models ${dims.join(' and ')}` };
+    if (found.dims[0] !== dims[0] || found.dims[1] !== dims[1])
+      return { why: `its embeddings have ${found.dims.join(' and ')} dimensions, the models ${dims.join(' and ')}` };
     return { spec: found.spec };
   } catch (error) {
     if (error instanceof KueaError && error.code === 'file_not_found') return {};
@@ -73,7 +74,11 @@ export async function openCache(folder: string, key: CacheKey, rows: number, dim
     await handle.truncate(header.byteLength + rows * (4 * dims[0] + 4 * dims[1] + 1));
   } catch (cause) {
     await rm(partial, { force: true });
-    throw new KueaError('disk_full', `cannot make the embedding cache ${file}: ${(cause as Error).message}; give --cache a folder with room, or --cache off`, { cause });
+    throw new KueaError(
+      'disk_full',
+      `cannot make the embedding cache ${file}: ${(cause as Error).message}; give --cache a folder with room, or --cache off`,
+      { cause },
+    );
   } finally {
     await handle.close();
   }

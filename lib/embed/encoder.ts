@@ -1,9 +1,9 @@
 import { preprocess } from '../data/images/preprocess.js';
 import { KueaError } from '../errors.js';
+import { type OpenWeightsOptions, openWeights } from '../models/open.js';
 import type { NativeEncoder, Precision } from '../native/addon.js';
 import { resolveDevice } from '../native/device.js';
 import { loadAddon } from '../native/load.js';
-import { openWeights, type OpenWeightsOptions } from '../models/open.js';
 
 export interface OpenEncoderOptions extends OpenWeightsOptions {
   /** Arithmetic of the blocks; weights and embeddings are fp32 in both. Default 'fp32'. */
@@ -21,8 +21,8 @@ export interface Encoder extends AsyncDisposable {
   /** Side in pixels of the images as the model sees them. */
   readonly imageSize: number;
   /**
-   * Embeddings of image files (paths) or encoded images (JPEG, PNG, WebP ... bytes), in the order given: fp32 [images.length, dim] row-major,
-   * un-normalised; CLIP's projected CLS, or DINOv2's normed CLS. Rejects with KueaError `undecodable_image`, naming which one.
+   * Embeddings of image files (paths) or encoded images (JPEG, PNG, WebP ... bytes), in the order given: fp32 [images.length, dim]
+   * row-major, un-normalised; CLIP's projected CLS, or DINOv2's normed CLS. Rejects with KueaError `undecodable_image`, naming which one.
    */
   encodeImages(images: readonly (string | Uint8Array)[]): Promise<Float32Array>;
   /** Waits for what runs, then frees the model. Idempotent. */
@@ -35,7 +35,8 @@ export interface Encoder extends AsyncDisposable {
  */
 export async function openEncoder(ref: string, options: OpenEncoderOptions = {}): Promise<Encoder> {
   const { precision = 'fp32', device = 'cpu', batchSize = 32, ...weightsOptions } = options;
-  if (!Number.isInteger(batchSize) || batchSize < 1) throw new KueaError('bad_option', `expected a whole number of at least 1 for batchSize, found ${batchSize}`);
+  if (!Number.isInteger(batchSize) || batchSize < 1)
+    throw new KueaError('bad_option', `expected a whole number of at least 1 for batchSize, found ${batchSize}`);
   const weights = await openWeights(ref, weightsOptions);
   const { arch, mean, std, plan, preprocessing } = weights;
   const addon = loadAddon();

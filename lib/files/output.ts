@@ -4,11 +4,12 @@ import { basename, dirname, join } from 'node:path';
 import { KueaError } from '../errors.js';
 
 /**
- * Makes the file or folder `out`: `make` fills a place beside its name, which is then renamed, so `out` is whole or absent. Throws KueaError `exists`,
- * `disk_full`, and what `make` throws.
+ * Makes the file or folder `out`: `make` fills a place beside its name, which is then renamed, so `out` is whole or absent. Throws
+ * KueaError `exists`, `disk_full`, and what `make` throws.
  */
 export async function writeWhole(out: string, make: (path: string) => Promise<void>): Promise<void> {
-  if (await stat(out).catch(() => null)) throw new KueaError('exists', `expected no file or folder at ${out}, found one: remove it or choose another`);
+  if (await stat(out).catch(() => null))
+    throw new KueaError('exists', `expected no file or folder at ${out}, found one: remove it or choose another`);
   await mkdir(dirname(out), { recursive: true });
   const work = await mkdtemp(join(dirname(out), `.${basename(out)}-`));
   try {
@@ -17,7 +18,10 @@ export async function writeWhole(out: string, make: (path: string) => Promise<vo
     await rename(made, out);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOSPC' || code === 'EDQUOT') throw new KueaError('disk_full', `the disk is full while exporting to ${out}: free some space and go on with --resume`, { cause: error });
+    if (code === 'ENOSPC' || code === 'EDQUOT')
+      throw new KueaError('disk_full', `the disk is full while exporting to ${out}: free some space and go on with --resume`, {
+        cause: error,
+      });
     throw error;
   } finally {
     await rm(work, { recursive: true, force: true });

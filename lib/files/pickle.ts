@@ -32,8 +32,8 @@ export interface PickleRules {
 const mark = Symbol('mark');
 
 /**
- * A pickle machine for what torch.save writes (protocols 2 to 4): data is built, nothing runs. Dicts become Maps, lists and tuples arrays. Throws
- * KueaError `forbidden_pickle` for a global that is not allowed, `bad_pickle` for anything malformed or of another kind.
+ * A pickle machine for what torch.save writes (protocols 2 to 4): data is built, nothing runs. Dicts become Maps, lists and tuples arrays.
+ * Throws KueaError `forbidden_pickle` for a global that is not allowed, `bad_pickle` for anything malformed or of another kind.
  */
 export class Unpickler {
   private position: number;
@@ -105,7 +105,11 @@ export class Unpickler {
   private pushGlobal(module: string, name: string): void {
     const global = new PickleGlobal(module, name);
     if (!this.rules.allows(global)) {
-      throw new KueaError('forbidden_pickle', `${this.file} names ${global.path}, which weights have no need of: it was not loaded, and none of it was run; get the model as safetensors`);
+      throw new KueaError(
+        'forbidden_pickle',
+        `${this.file} names ${global.path}, which weights have no need of: it was not loaded, and none of it was run; get the model as ` +
+          `safetensors`,
+      );
     }
     this.stack.push(global);
   }
@@ -138,50 +142,151 @@ export class Unpickler {
   private execute(opcode: number): void {
     const { stack } = this;
     switch (opcode) {
-      case 0x80: { // PROTO
+      case 0x80: {
+        // PROTO
         const protocol = this.take(1)[0]!;
         if (protocol > 5) this.fail(`its pickle has protocol ${protocol}`);
         return;
       }
-      case 0x95: this.take(8); return; // FRAME
-      case 0x28: stack.push(mark); return; // MARK
-      case 0x30: this.pop(); return; // POP
-      case 0x4e: stack.push(null); return; // NONE
-      case 0x88: stack.push(true); return; // NEWTRUE
-      case 0x89: stack.push(false); return; // NEWFALSE
-      case 0x4a: stack.push(this.take(4).readInt32LE()); return; // BININT
-      case 0x4b: stack.push(this.take(1)[0]); return; // BININT1
-      case 0x4d: stack.push(this.take(2).readUInt16LE()); return; // BININT2
-      case 0x8a: stack.push(this.long(this.take(1)[0]!)); return; // LONG1
-      case 0x47: stack.push(this.take(8).readDoubleBE()); return; // BINFLOAT
-      case 0x58: stack.push(this.take(this.take(4).readUInt32LE()).toString('utf8')); return; // BINUNICODE
-      case 0x8c: stack.push(this.take(this.take(1)[0]!).toString('utf8')); return; // SHORT_BINUNICODE
-      case 0x54: stack.push(this.take(this.take(4).readInt32LE()).toString('latin1')); return; // BINSTRING
-      case 0x55: stack.push(this.take(this.take(1)[0]!).toString('latin1')); return; // SHORT_BINSTRING
-      case 0x42: stack.push(this.take(this.take(4).readUInt32LE())); return; // BINBYTES
-      case 0x43: stack.push(this.take(this.take(1)[0]!)); return; // SHORT_BINBYTES
-      case 0x7d: stack.push(new Map()); return; // EMPTY_DICT
-      case 0x5d: stack.push([]); return; // EMPTY_LIST
-      case 0x29: stack.push([]); return; // EMPTY_TUPLE
-      case 0x74: stack.push(this.popToMark()); return; // TUPLE
-      case 0x85: stack.push([this.pop()]); return; // TUPLE1
-      case 0x86: { const b = this.pop(), a = this.pop(); stack.push([a, b]); return; } // TUPLE2
-      case 0x87: { const c = this.pop(), b = this.pop(), a = this.pop(); stack.push([a, b, c]); return; } // TUPLE3
-      case 0x61: { const item = this.pop(); this.append([item]); return; } // APPEND
-      case 0x65: this.append(this.popToMark()); return; // APPENDS
-      case 0x73: { const value = this.pop(), key = this.pop(); this.setItems([key, value]); return; } // SETITEM
-      case 0x75: this.setItems(this.popToMark()); return; // SETITEMS
-      case 0x71: this.memo.set(this.take(1)[0]!, this.top()); return; // BINPUT
-      case 0x72: this.memo.set(this.take(4).readUInt32LE(), this.top()); return; // LONG_BINPUT
-      case 0x94: this.memo.set(this.memo.size, this.top()); return; // MEMOIZE
-      case 0x68: this.recall(this.take(1)[0]!); return; // BINGET
-      case 0x6a: this.recall(this.take(4).readUInt32LE()); return; // LONG_BINGET
-      case 0x63: { const module = this.line(); this.pushGlobal(module, this.line()); return; } // GLOBAL
-      case 0x93: { const name = this.pop(), module = this.pop(); this.pushGlobal(String(module), String(name)); return; } // STACK_GLOBAL
-      case 0x51: stack.push(this.rules.persistent(this.pop())); return; // BINPERSID
-      case 0x52: { const args = this.popTuple(), global = this.popGlobal(); stack.push(this.rules.call(global, args)); return; } // REDUCE
-      case 0x81: { const args = this.popTuple(), global = this.popGlobal(); stack.push(new PickleObject(global, args)); return; } // NEWOBJ
-      case 0x62: { // BUILD
+      case 0x95:
+        this.take(8);
+        return; // FRAME
+      case 0x28:
+        stack.push(mark);
+        return; // MARK
+      case 0x30:
+        this.pop();
+        return; // POP
+      case 0x4e:
+        stack.push(null);
+        return; // NONE
+      case 0x88:
+        stack.push(true);
+        return; // NEWTRUE
+      case 0x89:
+        stack.push(false);
+        return; // NEWFALSE
+      case 0x4a:
+        stack.push(this.take(4).readInt32LE());
+        return; // BININT
+      case 0x4b:
+        stack.push(this.take(1)[0]);
+        return; // BININT1
+      case 0x4d:
+        stack.push(this.take(2).readUInt16LE());
+        return; // BININT2
+      case 0x8a:
+        stack.push(this.long(this.take(1)[0]!));
+        return; // LONG1
+      case 0x47:
+        stack.push(this.take(8).readDoubleBE());
+        return; // BINFLOAT
+      case 0x58:
+        stack.push(this.take(this.take(4).readUInt32LE()).toString('utf8'));
+        return; // BINUNICODE
+      case 0x8c:
+        stack.push(this.take(this.take(1)[0]!).toString('utf8'));
+        return; // SHORT_BINUNICODE
+      case 0x54:
+        stack.push(this.take(this.take(4).readInt32LE()).toString('latin1'));
+        return; // BINSTRING
+      case 0x55:
+        stack.push(this.take(this.take(1)[0]!).toString('latin1'));
+        return; // SHORT_BINSTRING
+      case 0x42:
+        stack.push(this.take(this.take(4).readUInt32LE()));
+        return; // BINBYTES
+      case 0x43:
+        stack.push(this.take(this.take(1)[0]!));
+        return; // SHORT_BINBYTES
+      case 0x7d:
+        stack.push(new Map());
+        return; // EMPTY_DICT
+      case 0x5d:
+        stack.push([]);
+        return; // EMPTY_LIST
+      case 0x29:
+        stack.push([]);
+        return; // EMPTY_TUPLE
+      case 0x74:
+        stack.push(this.popToMark());
+        return; // TUPLE
+      case 0x85:
+        stack.push([this.pop()]);
+        return; // TUPLE1
+      case 0x86: {
+        const b = this.pop(),
+          a = this.pop();
+        stack.push([a, b]);
+        return;
+      } // TUPLE2
+      case 0x87: {
+        const c = this.pop(),
+          b = this.pop(),
+          a = this.pop();
+        stack.push([a, b, c]);
+        return;
+      } // TUPLE3
+      case 0x61: {
+        const item = this.pop();
+        this.append([item]);
+        return;
+      } // APPEND
+      case 0x65:
+        this.append(this.popToMark());
+        return; // APPENDS
+      case 0x73: {
+        const value = this.pop(),
+          key = this.pop();
+        this.setItems([key, value]);
+        return;
+      } // SETITEM
+      case 0x75:
+        this.setItems(this.popToMark());
+        return; // SETITEMS
+      case 0x71:
+        this.memo.set(this.take(1)[0]!, this.top());
+        return; // BINPUT
+      case 0x72:
+        this.memo.set(this.take(4).readUInt32LE(), this.top());
+        return; // LONG_BINPUT
+      case 0x94:
+        this.memo.set(this.memo.size, this.top());
+        return; // MEMOIZE
+      case 0x68:
+        this.recall(this.take(1)[0]!);
+        return; // BINGET
+      case 0x6a:
+        this.recall(this.take(4).readUInt32LE());
+        return; // LONG_BINGET
+      case 0x63: {
+        const module = this.line();
+        this.pushGlobal(module, this.line());
+        return;
+      } // GLOBAL
+      case 0x93: {
+        const name = this.pop(),
+          module = this.pop();
+        this.pushGlobal(String(module), String(name));
+        return;
+      } // STACK_GLOBAL
+      case 0x51:
+        stack.push(this.rules.persistent(this.pop()));
+        return; // BINPERSID
+      case 0x52: {
+        const args = this.popTuple(),
+          global = this.popGlobal();
+        stack.push(this.rules.call(global, args));
+        return;
+      } // REDUCE
+      case 0x81: {
+        const args = this.popTuple(),
+          global = this.popGlobal();
+        stack.push(new PickleObject(global, args));
+        return;
+      } // NEWOBJ
+      case 0x62: {
+        // BUILD
         const state = this.pop();
         const target = this.top();
         // An OrderedDict's attributes (a state dict's _metadata) are no weights.

@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 import { KueaError } from '../errors.js';
-import type { Tensors } from './tensors.js';
 import { readSafetensors } from './safetensors.js';
+import type { Tensors } from './tensors.js';
 import { readTorchFile } from './torch-file.js';
 
 export interface TensorFile {
@@ -14,8 +14,8 @@ export interface TensorFile {
 }
 
 /**
- * Names and places of the tensors of a weights file, or of a model in several (`*.index.json`). Nothing is loaded. Throws KueaError `bad_weights`, and what the
- * readers of each format throw.
+ * Names and places of the tensors of a weights file, or of a model in several (`*.index.json`). Nothing is loaded. Throws KueaError
+ * `bad_weights`, and what the readers of each format throw.
  */
 export async function readTensors(path: string): Promise<TensorFile> {
   if (path.endsWith('.index.json')) return readShards(path);
@@ -26,7 +26,8 @@ export async function readTensors(path: string): Promise<TensorFile> {
 
 /** The index maps each tensor to the file beside it that holds it. */
 async function readShards(index: string): Promise<TensorFile> {
-  const bad = (why: string, cause?: unknown) => new KueaError('bad_index', `${index} is not a sound index of a model in several files: ${why}; fetch it again`, { cause });
+  const bad = (why: string, cause?: unknown) =>
+    new KueaError('bad_index', `${index} is not a sound index of a model in several files: ${why}; fetch it again`, { cause });
   let map: Record<string, unknown>;
   try {
     map = (JSON.parse(await readFile(index, 'utf8')) as { weight_map: Record<string, unknown> }).weight_map;
@@ -37,7 +38,8 @@ async function readShards(index: string): Promise<TensorFile> {
   const shards = new Map<string, TensorFile>();
   const merged: TensorFile = { tensors: new Map(), metadata: {}, torchScript: false };
   for (const [name, file] of Object.entries(map)) {
-    if (typeof file !== 'string' || basename(file) !== file || !/\.(safetensors|bin)$/.test(file)) throw bad(`it says that ${name} lies in ${JSON.stringify(file)}, which is no weights file beside it`);
+    if (typeof file !== 'string' || basename(file) !== file || !/\.(safetensors|bin)$/.test(file))
+      throw bad(`it says that ${name} lies in ${JSON.stringify(file)}, which is no weights file beside it`);
     if (!shards.has(file)) shards.set(file, await readTensors(join(dirname(index), file)));
     const tensor = shards.get(file)!.tensors.get(name);
     if (!tensor) throw bad(`${file} has no tensor ${name}`);

@@ -1,14 +1,22 @@
-import { open, type FileHandle } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 
 import { KueaError } from '../errors.js';
+import { PickleGlobal, PickleObject, type PickleRules, Unpickler } from './pickle.js';
 import type { StoredTensor, Tensors } from './tensors.js';
-import { PickleGlobal, PickleObject, Unpickler, type PickleRules } from './pickle.js';
 import { readZip, type ZipEntry } from './zip.js';
 
 /** Bytes and safetensors' name of what each storage class holds. */
 const storages: Record<string, [dtype: string, itemSize: number]> = {
-  DoubleStorage: ['F64', 8], FloatStorage: ['F32', 4], HalfStorage: ['F16', 2], BFloat16Storage: ['BF16', 2], LongStorage: ['I64', 8],
-  IntStorage: ['I32', 4], ShortStorage: ['I16', 2], CharStorage: ['I8', 1], ByteStorage: ['U8', 1], BoolStorage: ['BOOL', 1],
+  DoubleStorage: ['F64', 8],
+  FloatStorage: ['F32', 4],
+  HalfStorage: ['F16', 2],
+  BFloat16Storage: ['BF16', 2],
+  LongStorage: ['I64', 8],
+  IntStorage: ['I32', 4],
+  ShortStorage: ['I16', 2],
+  CharStorage: ['I8', 1],
+  ByteStorage: ['U8', 1],
+  BoolStorage: ['BOOL', 1],
 };
 
 const legacyMagic = 0x1950a86a20f9469cfc6cn;
@@ -44,7 +52,8 @@ function rules(file: string): PickleRules {
     allows: ({ module, name }) =>
       (module === 'collections' && name === 'OrderedDict') ||
       (module === 'torch._utils' && ['_rebuild_tensor_v2', '_rebuild_parameter'].includes(name)) ||
-      (module === 'torch' && (name in storages || /^(Size|device|float(16|32|64)|bfloat16|half|double|u?int(8|16|32|64)|long|bool)$/.test(name))) ||
+      (module === 'torch' &&
+        (name in storages || /^(Size|device|float(16|32|64)|bfloat16|half|double|u?int(8|16|32|64)|long|bool)$/.test(name))) ||
       (module === 'torch.jit._pickle' && /^(build_(int|bool|double|tensor)list|restore_type_tag)$/.test(name)) ||
       module === '__torch__' ||
       module.startsWith('__torch__.'),
@@ -54,7 +63,15 @@ function rules(file: string): PickleRules {
           return new Map((args[0] as [unknown, unknown][] | undefined) ?? []);
         case 'torch._utils._rebuild_tensor_v2': {
           const [storage, offset, shape, strides] = args;
-          if (typeof storage !== 'object' || storage === null || !('key' in storage) || !isCount(offset) || !isCounts(shape) || !isCounts(strides) || shape.length !== strides.length) {
+          if (
+            typeof storage !== 'object' ||
+            storage === null ||
+            !('key' in storage) ||
+            !isCount(offset) ||
+            !isCounts(shape) ||
+            !isCounts(strides) ||
+            shape.length !== strides.length
+          ) {
             return fail('a tensor is described in a way that torch.save does not write');
           }
           return new TensorRecord(storage as Storage, offset, shape, strides);
@@ -70,7 +87,8 @@ function rules(file: string): PickleRules {
     persistent: (id) => {
       const [tag, type, key, , length] = Array.isArray(id) ? id : [];
       const known = type instanceof PickleGlobal ? storages[type.name] : undefined;
-      if (tag !== 'storage' || !known || typeof key !== 'string' || !isCount(length)) return fail('it refers to a storage of an unknown kind');
+      if (tag !== 'storage' || !known || typeof key !== 'string' || !isCount(length))
+        return fail('it refers to a storage of an unknown kind');
       return { key, dtype: known[0], itemSize: known[1], length } satisfies Storage;
     },
   };
@@ -126,7 +144,11 @@ function locate(file: string, name: string, record: TensorRecord, at: { offset: 
   const { storage, offset, shape, strides } = record;
   const reach = shape.some((side) => side === 0) ? 0 : shape.reduce((last, side, i) => last + (side - 1) * strides[i]!, 1);
   if (!at || (offset + reach) * storage.itemSize > at.size) {
-    throw new KueaError('bad_archive', `${file} is not a sound PyTorch file: its tensor ${name} needs ${(offset + reach) * storage.itemSize} bytes of storage ${storage.key}, found ${at?.size ?? 0}; fetch it again`);
+    throw new KueaError(
+      'bad_archive',
+      `${file} is not a sound PyTorch file: its tensor ${name} needs ${(offset + reach) * storage.itemSize} bytes of storage ` +
+        `${storage.key}, found ${at?.size ?? 0}; fetch it again`,
+    );
   }
   const tensor: StoredTensor = { file, offset: at.offset + offset * storage.itemSize, dtype: storage.dtype, shape };
   if (!rowMajor(shape, strides)) tensor.strides = strides;
@@ -140,8 +162,9 @@ export interface TorchFile {
 }
 
 /**
- * Tensors of a .pt, .pth or .bin: a state dict from torch.save (zip or legacy), bare or within a checkpoint, or a TorchScript archive. Nothing in
- * the file is run. Throws KueaError `forbidden_pickle`, `bad_pickle`, `bad_archive` or `file_not_found`, and `bad_weights` when there is no tensor and should be one.
+ * Tensors of a .pt, .pth or .bin: a state dict from torch.save (zip or legacy), bare or within a checkpoint, or a TorchScript archive.
+ * Nothing in the file is run. Throws KueaError `forbidden_pickle`, `bad_pickle`, `bad_archive` or `file_not_found`, and `bad_weights` when
+ * there is no tensor and should be one.
  */
 export async function readTorchFile(file: string, expect: 'tensors' | 'may be empty' = 'tensors'): Promise<TorchFile> {
   const handle = await open(file).catch((cause: unknown) => {
@@ -151,7 +174,9 @@ export async function readTorchFile(file: string, expect: 'tensors' | 'may be em
     const start = Buffer.alloc(4);
     await handle.read(start, 0, 4, 0);
     const zipped = start.readUInt32LE(0) === 0x04034b50;
-    const { root, at, torchScript } = zipped ? await readArchive(handle, file) : { ...(await readLegacy(handle, file)), torchScript: false };
+    const { root, at, torchScript } = zipped
+      ? await readArchive(handle, file)
+      : { ...(await readLegacy(handle, file)), torchScript: false };
     const tensors: Tensors = new Map();
     for (const [name, record] of stateDict(root)) tensors.set(name, locate(file, name, record, at(record.storage.key)));
     if (tensors.size === 0 && expect === 'tensors') throw new KueaError('bad_weights', `expected a state dict in ${file}, found no tensor`);
@@ -169,7 +194,12 @@ async function readArchive(handle: FileHandle, file: string): Promise<Located & 
   if (!pickle) throw new KueaError('bad_archive', `expected a PyTorch file, found a zip without data.pkl: ${file}`);
   const prefix = pickle[0].slice(0, -'data.pkl'.length);
   const stored = (name: string, entry: ZipEntry) => {
-    if (!entry.stored) throw new KueaError('bad_archive', `expected ${name} of ${file} to be stored as it is, found it compressed: torch.save does not do that; save it again, or convert it to safetensors`);
+    if (!entry.stored)
+      throw new KueaError(
+        'bad_archive',
+        `expected ${name} of ${file} to be stored as it is, found it compressed: torch.save does not do that; save it again, or convert ` +
+          `it to safetensors`,
+      );
     return entry;
   };
   const bytes = async (name: string, entry: ZipEntry) => {
@@ -180,7 +210,8 @@ async function readArchive(handle: FileHandle, file: string): Promise<Located & 
     return buffer;
   };
   const order = entries.get(`${prefix}byteorder`);
-  if (order && (await bytes('byteorder', order)).toString('latin1') !== 'little') throw new KueaError('bad_archive', `${file} was written on a big-endian machine: convert it to safetensors there`);
+  if (order && (await bytes('byteorder', order)).toString('latin1') !== 'little')
+    throw new KueaError('bad_archive', `${file} was written on a big-endian machine: convert it to safetensors there`);
   const storageAt = (name: string) => {
     const entry = entries.get(name);
     return entry && stored(name, entry);
@@ -198,11 +229,19 @@ async function readLegacy(handle: FileHandle, file: string): Promise<Located> {
   const sizes = new Map<string, number>();
   const known = rules(file);
   const next = () => {
-    const unpickler = new Unpickler(head, { ...known, persistent: (id) => {
-      const storage = known.persistent(id) as Storage;
-      sizes.set(storage.key, storage.itemSize);
-      return storage;
-    } }, file, end);
+    const unpickler = new Unpickler(
+      head,
+      {
+        ...known,
+        persistent: (id) => {
+          const storage = known.persistent(id) as Storage;
+          sizes.set(storage.key, storage.itemSize);
+          return storage;
+        },
+      },
+      file,
+      end,
+    );
     const value = unpickler.load();
     end = unpickler.end;
     return value;
@@ -224,7 +263,12 @@ async function readLegacy(handle: FileHandle, file: string): Promise<Located> {
   for (const key of Array.isArray(keys) ? keys : []) {
     await handle.read(counter, 0, 8, end);
     const bytes = Number(counter.readBigUInt64LE()) * (sizes.get(String(key)) ?? 1);
-    if (end + 8 + bytes > size) throw new KueaError('bad_archive', `${file} is not a sound PyTorch file: its storage ${String(key)} reaches past the end of the file, which is truncated; fetch it again`);
+    if (end + 8 + bytes > size)
+      throw new KueaError(
+        'bad_archive',
+        `${file} is not a sound PyTorch file: its storage ${String(key)} reaches past the end of the file, which is truncated; fetch ` +
+          `it again`,
+      );
     places.set(String(key), { offset: end + 8, size: bytes });
     end += 8 + bytes;
   }

@@ -1,4 +1,4 @@
-import { open, type FileHandle } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 
 import { KueaError } from '../errors.js';
@@ -38,7 +38,10 @@ const pickled = {
 function pickleOf(tensors: readonly { name: string; source: TensorBytes }[]): Buffer {
   const { integer, text, global, tuple } = pickled;
   const items = tensors.map(({ name, source: { dtype, shape } }, i) => {
-    const storage = Buffer.concat([tuple(text('storage'), global('torch', storages[dtype]), text(String(i)), text('cpu'), integer(elements(shape))), Buffer.from('Q')]); // BINPERSID
+    const storage = Buffer.concat([
+      tuple(text('storage'), global('torch', storages[dtype]), text(String(i)), text('cpu'), integer(elements(shape))),
+      Buffer.from('Q'),
+    ]); // BINPERSID
     const strides = shape.map((_, axis) => elements(shape.slice(axis + 1)));
     const hooks = Buffer.concat([global('collections', 'OrderedDict'), Buffer.from(')R')]);
     const args = tuple(storage, integer(0), tuple(...shape.map(integer)), tuple(...strides.map(integer)), Buffer.from([0x89]), hooks);
@@ -117,7 +120,8 @@ class Archive {
   }
 
   private async write(bytes: Buffer, position: number): Promise<void> {
-    for (let done = 0; done < bytes.length; ) done += (await this.handle.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
+    for (let done = 0; done < bytes.length; )
+      done += (await this.handle.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
   }
 }
 
@@ -132,8 +136,8 @@ async function* read(handle: FileHandle, { file, offset }: TensorBytes, size: nu
 }
 
 /**
- * Writes row-major tensors of other files as torch.save does a state dict, so that torch.load reads them with weights_only. Bytes are copied as they are. Synced;
- * on failure the file may be there in part. Throws KueaError `too_large` above 4 GB, and what writing throws.
+ * Writes row-major tensors of other files as torch.save does a state dict, so that torch.load reads them with weights_only. Bytes are
+ * copied as they are. Synced; on failure the file may be there in part. Throws KueaError `too_large` above 4 GB, and what writing throws.
  */
 export async function writeTorchFile(file: string, tensors: readonly { name: string; source: TensorBytes }[]): Promise<void> {
   const handle = await open(file, 'w');

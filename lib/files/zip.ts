@@ -17,7 +17,8 @@ const centralEntry = 0x02014b50;
 const localEntry = 0x04034b50;
 
 /**
- * The entries of a zip by name. What is wanted are offsets into the file, to map tensors where they lie, which zip libraries do not give. Throws KueaError `bad_archive`.
+ * The entries of a zip by name. What is wanted are offsets into the file, to map tensors where they lie, which zip libraries do not give.
+ * Throws KueaError `bad_archive`.
  */
 export async function readZip(handle: FileHandle, file: string): Promise<Map<string, ZipEntry>> {
   const fail = (why: string): never => {

@@ -1,11 +1,11 @@
-import { prepareImage, type ImageGeometry } from '../data/conversations/image.js';
+import { type ImageGeometry, prepareImage } from '../data/conversations/image.js';
 import { KueaError } from '../errors.js';
+import { type OpenLlavaOptions as OpenWeightsOptions, openLlava as openWeights } from '../models/llava/open.js';
 import type { BasePrecision, NativeLlava, Precision } from '../native/addon.js';
 import { resolveDevice } from '../native/device.js';
 import { loadAddon } from '../native/load.js';
 import { openTokenizer, type TextTokenizer } from '../text/tokenizer.js';
 import { encodePrompt, spliceImages } from '../text/vicuna.js';
-import { openLlava as openWeights, type OpenLlavaOptions as OpenWeightsOptions } from '../models/llava/open.js';
 
 export interface OpenLlavaOptions extends OpenWeightsOptions {
   /** Arithmetic. Default 'bf16'. */
@@ -32,8 +32,8 @@ export interface Llava extends AsyncDisposable {
   /** Side in pixels of an image as the tower sees it. */
   readonly imageSize: number;
   /**
-   * The answer, greedily, in pieces as they become certain: whole characters alone. One at a time: a second call waits for the first to be read to its end or
-   * left. Throws KueaError `undecodable_image`, `bad_prompt`, and the signal's reason.
+   * The answer, greedily, in pieces as they become certain: whole characters alone. One at a time: a second call waits for the first to be
+   * read to its end or left. Throws KueaError `undecodable_image`, `bad_prompt`, and the signal's reason.
    */
   generate(request: GenerateRequest): AsyncIterable<string>;
   /** Waits for what runs, then frees the model. Idempotent. */
@@ -41,8 +41,8 @@ export interface Llava extends AsyncDisposable {
 }
 
 /**
- * Opens a LLaVA-1.5 for generation, with or without an adapter: `ref` and the options are those of kuea-lora's --model and its like. Throws KueaError when weights,
- * adapter or tokenizer are not what they should be.
+ * Opens a LLaVA-1.5 for generation, with or without an adapter: `ref` and the options are those of kuea-lora's --model and its like. Throws
+ * KueaError when weights, adapter or tokenizer are not what they should be.
  */
 export async function openLlava(ref: string, options: OpenLlavaOptions = {}): Promise<Llava> {
   const { precision = 'bf16', basePrecision = precision, device = 'cpu', ...where } = options;
@@ -70,7 +70,8 @@ class Assistant implements Llava {
   }
 
   async *generate({ question, image, maxNewTokens = 512, system = true, signal }: GenerateRequest): AsyncGenerator<string, void, void> {
-    if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) throw new KueaError('bad_option', `expected a whole number of at least 1 for maxNewTokens, found ${maxNewTokens}`);
+    if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1)
+      throw new KueaError('bad_option', `expected a whole number of at least 1 for maxNewTokens, found ${maxNewTokens}`);
     const { size } = this.geometry;
     const before = this.turn;
     let end = () => {};
@@ -79,7 +80,10 @@ class Assistant implements Llava {
       await before;
       const pixels = new Uint8Array(image === undefined ? 0 : 3 * size * size);
       if (image !== undefined) await prepareImage(image, this.geometry, pixels);
-      const { tokens, imageRows } = spliceImages(encodePrompt(this.tokenizer, question, { image: image !== undefined, system }), this.patches);
+      const { tokens, imageRows } = spliceImages(
+        encodePrompt(this.tokenizer, question, { image: image !== undefined, system }),
+        this.patches,
+      );
       const text = this.tokenizer.stream();
       signal?.throwIfAborted();
       let token = await this.native.prefill({ tokens, imageRows, pixels, images: image === undefined ? 0 : 1 });

@@ -1,7 +1,5 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-
-import { freeLoraKeys, resolveLoraConfig, type LoraConfig, type LoraOptions } from './options.js';
 import { MicroBatchLoader, type Update } from '../data/conversations/loader.js';
 import { openSamples } from '../data/conversations/open.js';
 import { imagesPerSlot } from '../data/conversations/packing.js';
@@ -11,37 +9,39 @@ import { agree } from '../distributed/agree.js';
 import { agreedStop } from '../distributed/agreed-stop.js';
 import { fromRank0, gather, oneRank, type Ranks } from '../distributed/ranks.js';
 import { KueaError } from '../errors.js';
+import { openAdapter, planAdapter, planProjector } from '../models/llava/adapter.js';
+import { type LlavaWeights, openLlava } from '../models/llava/open.js';
+import { writeAdapter } from '../models/llava/write-adapter.js';
 import type { LoraMetrics, NativeLoraTrainer } from '../native/addon.js';
 import { resolveDevice } from '../native/device.js';
 import { loadAddon } from '../native/load.js';
 import { packageVersion } from '../package.js';
-import { openTokenizer } from '../text/tokenizer.js';
-import { latestCheckpoint, saveCheckpoint, type Checkpoint } from '../run/checkpoints.js';
+import { type Checkpoint, latestCheckpoint, saveCheckpoint } from '../run/checkpoints.js';
 import { claimInputs } from '../run/inputs.js';
 import { train } from '../run/loop.js';
-import { planWithoutWeights } from './dry-run.js';
-import type { LoraEvent, LoraMetricsLine, LoraResult, ValidationLine } from './events.js';
-import { adapterShape, cardBytes, planLora, trainingSlots, validationSlots, type LoraPlan } from './plan.js';
 import { MetricsFile } from '../run/metrics.js';
+import { type Run, startRun } from '../run/run.js';
 import { RunFolder } from '../run/run-folder.js';
-import { startRun, type Run } from '../run/run.js';
 import { fineTuningRate } from '../run/schedule.js';
 import { restoreWithMoments, writeMoments } from '../run/trainer-state.js';
-import { openAdapter, planAdapter, planProjector } from '../models/llava/adapter.js';
-import { openLlava, type LlavaWeights } from '../models/llava/open.js';
-import { writeAdapter } from '../models/llava/write-adapter.js';
+import { openTokenizer } from '../text/tokenizer.js';
+import { planWithoutWeights } from './dry-run.js';
+import type { LoraEvent, LoraMetricsLine, LoraResult, ValidationLine } from './events.js';
+import { freeLoraKeys, type LoraConfig, type LoraOptions, resolveLoraConfig } from './options.js';
+import { adapterShape, cardBytes, type LoraPlan, planLora, trainingSlots, validationSlots } from './plan.js';
 
 export type LoraRun = Run<LoraEvent, LoraResult>;
 
 /**
- * Fine-tunes a LLaVA-1.5 by LoRA: a low-rank adapter on every linear map of its language model, and its projector with it. Options are those of
- * `kuea-lora --help` in camelCase.
+ * Fine-tunes a LLaVA-1.5 by LoRA: a low-rank adapter on every linear map of its language model, and its projector with it. Options are
+ * those of `kuea-lora --help` in camelCase.
  *
- * When `signal` is aborted the update that runs is finished and saved, and the result says `interrupted`. Rejects with a KueaError; a rejected run leaves its
- * last checkpoint, and `resume: true` goes on from it.
+ * When `signal` is aborted the update that runs is finished and saved, and the result says `interrupted`. Rejects with a KueaError; a
+ * rejected run leaves its last checkpoint, and `resume: true` goes on from it.
  *
- * With `ranks` this is one of several processes that train the same adapter, each calling it with the same options: each holds the base, takes its micro-batches
- * of every update, and keeps its part of the moments. Rank 0 alone writes into the run's folder. An abort on one rank stops all of them after the same update.
+ * With `ranks` this is one of several processes that train the same adapter, each calling it with the same options: each holds the base,
+ * takes its micro-batches of every update, and keeps its part of the moments. Rank 0 alone writes into the run's folder. An abort on one
+ * rank stops all of them after the same update.
  */
 export function finetune(options: LoraOptions, { signal, ranks = oneRank }: { signal?: AbortSignal; ranks?: Ranks } = {}): LoraRun {
   const config = resolveLoraConfig(options);
@@ -103,16 +103,41 @@ function openModel({ model, visionTower, activation, projector, adapter, visionF
 
 /** What all ranks must have alike. Paths may differ between machines; what is behind them may not. */
 async function alike({ config, llava, source }: Pick<Job, 'config' | 'llava' | 'source'>): Promise<Record<string, unknown>> {
-  const options = Object.entries(config).filter(([key]) => !['model', 'visionTower', 'projector', 'adapter', 'data', 'images', 'workers', 'threads'].includes(key));
-  return { kuea: packageVersion(), libtorch: loadAddon().info().libtorch, ...llava.trainedOn, dataFingerprint: await source.fingerprint(), ...Object.fromEntries(options) };
+  const options = Object.entries(config).filter(
+    ([key]) => !['model', 'visionTower', 'projector', 'adapter', 'data', 'images', 'workers', 'threads'].includes(key),
+  );
+  return {
+    kuea: packageVersion(),
+    libtorch: loadAddon().info().libtorch,
+    ...llava.trainedOn,
+    dataFingerprint: await source.fingerprint(),
+    ...Object.fromEntries(options),
+  };
 }
 
 /** Opens and checks the samples; what cannot be used of them is listed in the run's folder. */
-async function openSource(config: LoraConfig, llava: LlavaWeights, folder: RunFolder, signal: AbortSignal | undefined, { rank }: Ranks): Promise<SampleSource> {
+async function openSource(
+  config: LoraConfig,
+  llava: LlavaWeights,
+  folder: RunFolder,
+  signal: AbortSignal | undefined,
+  { rank }: Ranks,
+): Promise<SampleSource> {
   const { data, images, maxLength, missing, verifyImages } = config;
   const { image, patches, imageToken } = llava;
   const tokenizer = data.endsWith('.safetensors') ? null : await openTokenizer(llava.folder);
-  return openSamples(data, { images, tokenizer, ...image, patches, imageToken, maxLength, missing, verifyImages, ...(rank === 0 ? { reportFile: folder.file('preflight.jsonl') } : {}), signal });
+  return openSamples(data, {
+    images,
+    tokenizer,
+    ...image,
+    patches,
+    imageToken,
+    maxLength,
+    missing,
+    verifyImages,
+    ...(rank === 0 ? { reportFile: folder.file('preflight.jsonl') } : {}),
+    signal,
+  });
 }
 
 function samplersOf(config: LoraConfig, source: SampleSource, { worldSize }: Ranks): Pick<Job, 'sampler' | 'heldOut'> {
@@ -126,16 +151,35 @@ function samplersOf(config: LoraConfig, source: SampleSource, { worldSize }: Ran
   };
 }
 
-function planOf(config: LoraConfig, { model, adapter }: LlavaWeights, source: SampleSource, { sampler, heldOut }: Pick<Job, 'sampler' | 'heldOut'>, { worldSize }: Ranks): LoraPlan {
+function planOf(
+  config: LoraConfig,
+  { model, adapter }: LlavaWeights,
+  source: SampleSource,
+  { sampler, heldOut }: Pick<Job, 'sampler' | 'heldOut'>,
+  { worldSize }: Ranks,
+): LoraPlan {
   const { vision, llama, feature } = model;
   return planLora(config, {
-    vision, llama, feature, ...adapterShape(config, adapter), samples: sampler.samples, validation: heldOut?.samples ?? 0, leftOut: source.skipped,
-    pixelBytes: source.pixels === 'u8' ? 1 : 4, ranks: worldSize, card: cardBytes(config),
+    vision,
+    llama,
+    feature,
+    ...adapterShape(config, adapter),
+    samples: sampler.samples,
+    validation: heldOut?.samples ?? 0,
+    leftOut: source.skipped,
+    pixelBytes: source.pixels === 'u8' ? 1 : 4,
+    ranks: worldSize,
+    card: cardBytes(config),
   });
 }
 
 /** What the loader and the trainer must know alike about a micro-batch. */
-const slotOptions = ({ config, llava }: Job) => ({ packing: config.pack, batchSize: config.batchSize, maxLength: config.maxLength, patches: llava.patches });
+const slotOptions = ({ config, llava }: Job) => ({
+  packing: config.pack,
+  batchSize: config.batchSize,
+  maxLength: config.maxLength,
+  patches: llava.patches,
+});
 
 function openTrainer(job: Job): Promise<NativeLoraTrainer> {
   const { config, llava, source, heldOut, plan, ranks } = job;
@@ -204,7 +248,11 @@ async function restore(trainer: NativeLoraTrainer, { path, step }: Checkpoint, {
   const { vision, llama } = llava.model;
   const weights = planAdapter(adapter, llama);
   if (!config.freezeProjector) {
-    if (!adapter.projector) throw new KueaError('bad_checkpoint', `expected the trained projector in ${adapter.folder}, found none: remove ${path} to resume from the checkpoint before`);
+    if (!adapter.projector)
+      throw new KueaError(
+        'bad_checkpoint',
+        `expected the trained projector in ${adapter.folder}, found none: remove ${path} to resume from the checkpoint before`,
+      );
     weights.push(...planProjector(adapter.folder, adapter.projector, vision.width, llama.width));
   }
   await restoreWithMoments(trainer, weights, path, step);
@@ -215,8 +263,18 @@ async function validate(step: number, heldOut: UpdateSampler, trainer: NativeLor
   const { config, source, llava, signal, ranks } = job;
   const slotNumbers = Array.from({ length: validationSlots }, (_, i) => trainingSlots + i);
   const loader = new MicroBatchLoader({
-    ...slotOptions(job), source, sampler: heldOut, slots: trainer.slots, slotNumbers, imageSize: llava.image.size, normalisation: config.lossNormalisation,
-    rank: ranks.rank, ranks: ranks.worldSize, startUpdate: 0, endUpdate: heldOut.updatesPerEpoch, maxSkipped: config.maxSkipped,
+    ...slotOptions(job),
+    source,
+    sampler: heldOut,
+    slots: trainer.slots,
+    slotNumbers,
+    imageSize: llava.image.size,
+    normalisation: config.lossNormalisation,
+    rank: ranks.rank,
+    ranks: ranks.worldSize,
+    startUpdate: 0,
+    endUpdate: heldOut.updatesPerEpoch,
+    maxSkipped: config.maxSkipped,
   });
   const mine = { sum: 0, denominators: 0, samples: 0 };
   const evaluate = async (): Promise<boolean> => {
@@ -239,12 +297,19 @@ async function validate(step: number, heldOut: UpdateSampler, trainer: NativeLor
   return { step, val_loss: denominators > 0 ? sum / denominators : 0, val_samples: samples };
 }
 
-async function trainFrom(start: number, trainer: NativeLoraTrainer, folder: RunFolder, job: Job): Promise<Pick<LoraResult, 'steps' | 'skipped' | 'metrics' | 'validation'>> {
+async function trainFrom(
+  start: number,
+  trainer: NativeLoraTrainer,
+  folder: RunFolder,
+  job: Job,
+): Promise<Pick<LoraResult, 'steps' | 'skipped' | 'metrics' | 'validation'>> {
   const { config, source, llava, sampler, heldOut, plan, emit, signal, ranks } = job;
   const { steps } = plan;
   const writes = ranks.rank === 0;
   // What a run that was killed before its first checkpoint wrote is written again, the loss before the first update too.
-  const metricsFile = writes ? await MetricsFile.open<LoraMetricsLine | ValidationLine>(folder.file('metrics.jsonl'), start === 0 ? -1 : start) : null;
+  const metricsFile = writes
+    ? await MetricsFile.open<LoraMetricsLine | ValidationLine>(folder.file('metrics.jsonl'), start === 0 ? -1 : start)
+    : null;
   const loader = new MicroBatchLoader({
     ...slotOptions(job),
     source,
@@ -300,8 +365,18 @@ async function trainFrom(start: number, trainer: NativeLoraTrainer, folder: RunF
         // Every rank has about as many.
         const passed = (performance.now() - since) / 1000 / ranks.worldSize;
         metrics = {
-          step, epoch: update.epoch, lr, loss, grad_norm: gradNorm, samples_per_second: samples / passed, tokens_per_second: tokens / passed, labels, tokens: updateTokens,
-          decode_wait_ms: update.waitMs, decode_ms: update.decodeMs, seconds,
+          step,
+          epoch: update.epoch,
+          lr,
+          loss,
+          grad_norm: gradNorm,
+          samples_per_second: samples / passed,
+          tokens_per_second: tokens / passed,
+          labels,
+          tokens: updateTokens,
+          decode_wait_ms: update.waitMs,
+          decode_ms: update.decodeMs,
+          seconds,
         };
         [samples, tokens, since] = [0, 0, performance.now()];
         await metricsFile?.write(metrics);

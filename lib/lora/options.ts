@@ -1,7 +1,6 @@
 import { z } from 'zod';
-
-import { KueaError } from '../errors.js';
 import { deviceOption, option, parseOptions } from '../config/options.js';
+import { KueaError } from '../errors.js';
 
 const positive = z.number().positive();
 const natural = z.int().nonnegative();
@@ -10,22 +9,60 @@ const text = z.string().min(1);
 
 /** Every option of a LoRA fine-tuning once: type, default, heading and one line of help. The defaults are LLaVA's recipe. */
 export const loraSchema = z.strictObject({
-  model: option('Models', 'LLaVA-1.5 to tune, or the Vicuna that it starts from: a folder in its original layout or llava-hf\'s, or a hub id such as llava-hf/llava-1.5-7b-hf', text),
+  model: option(
+    'Models',
+    "LLaVA-1.5 to tune, or the Vicuna that it starts from: a folder in its original layout or llava-hf's, or a hub id such as " +
+      'llava-hf/llava-1.5-7b-hf',
+    text,
+  ),
   visionTower: option('Models', "CLIP to see with, such as OUT/export/hf of kuea-align (default: the model's own)", text.optional()),
   activation: option('Models', 'activation of a tower whose file does not say it', z.enum(['quick_gelu', 'gelu']).optional()),
-  visionFeature: option('Models', "patch features after the last block but one: hidden, as LLaVA takes them; ln_post, as the paper's code did (default: hidden, or the adapter's)", z.enum(['hidden', 'ln_post']).optional()),
+  visionFeature: option(
+    'Models',
+    "patch features after the last block but one: hidden, as LLaVA takes them; ln_post, as the paper's code did (default: hidden, or " +
+      "the adapter's)",
+    z.enum(['hidden', 'ln_post']).optional(),
+  ),
   projector: option('Models', 'mm_projector.bin for a language model without one', text.optional()),
-  basePrecision: option('Models', 'how the frozen weights are kept; nf4: 4 bits a number, double quantisation (default: that of --precision)', z.enum(['fp32', 'bf16', 'fp16', 'nf4']).optional()),
+  basePrecision: option(
+    'Models',
+    'how the frozen weights are kept; nf4: 4 bits a number, double quantisation (default: that of --precision)',
+    z.enum(['fp32', 'bf16', 'fp16', 'nf4']).optional(),
+  ),
 
-  data: option('Data', "conversations: llava-665k, a .json or .jsonl file of LLaVA's schema, or a .safetensors file of input_ids, labels and pixel_values", text),
-  images: option('Data', "folder that the images' paths start from (default: $KUEA_DATA for llava-665k, else the file's folder)", text.optional()),
-  missing: option('Data', 'what to do about samples whose image is missing: leave them out, or not begin', z.enum(['skip', 'error']).default('error')),
+  data: option(
+    'Data',
+    "conversations: llava-665k, a .json or .jsonl file of LLaVA's schema, or a .safetensors file of input_ids, labels and pixel_values",
+    text,
+  ),
+  images: option(
+    'Data',
+    "folder that the images' paths start from (default: $KUEA_DATA for llava-665k, else the file's folder)",
+    text.optional(),
+  ),
+  missing: option(
+    'Data',
+    'what to do about samples whose image is missing: leave them out, or not begin',
+    z.enum(['skip', 'error']).default('error'),
+  ),
   verifyImages: option('Data', 'decode every image before the first update, too', z.boolean().default(false)),
   maxLength: option('Data', "tokens of a sample at most, its image's patches counted; the rest is cut off", z.int().min(2).default(2048)),
-  pack: option('Data', 'put several samples together up to --max-length; each sees itself alone, the loss stays the same', z.boolean().default(false)),
-  groupByModalityLength: option('Data', 'put samples of about the same length into an update, with images or without', z.boolean().default(true)),
+  pack: option(
+    'Data',
+    'put several samples together up to --max-length; each sees itself alone, the loss stays the same',
+    z.boolean().default(false),
+  ),
+  groupByModalityLength: option(
+    'Data',
+    'put samples of about the same length into an update, with images or without',
+    z.boolean().default(true),
+  ),
   shuffle: option('Data', 'draw a new order each epoch', z.boolean().default(true)),
-  valFraction: option('Data', 'part of the samples, drawn by the seed, that is never trained on and gives the validation loss at every checkpoint', z.number().min(0).lt(1).default(0)),
+  valFraction: option(
+    'Data',
+    'part of the samples, drawn by the seed, that is never trained on and gives the validation loss at every checkpoint',
+    z.number().min(0).lt(1).default(0),
+  ),
   maxSkipped: option('Data', 'undecodable images to skip before giving up', natural.default(100)),
   workers: option('Data', 'images decoded at a time (default: what the cores can use)', count.optional()),
 
@@ -42,18 +79,27 @@ export const loraSchema = z.strictObject({
   gradAccum: option('Optimisation', 'micro-batches of an update, on each rank', count.default(32)),
   lossNormalisation: option(
     'Optimisation',
-    "what an update's loss is the mean of: sample, each one's mean over its answer; token, every token alike; microbatch, each micro-batch's mean over its tokens",
+    "what an update's loss is the mean of: sample, each one's mean over its answer; token, every token alike; microbatch, each " +
+      "micro-batch's mean over its tokens",
     z.enum(['sample', 'token', 'microbatch']).default('sample'),
   ),
   lr: option('Optimisation', 'peak learning rate of the adapter', z.number().nonnegative().default(2e-4)),
   projectorLr: option('Optimisation', 'peak learning rate of the projector', z.number().nonnegative().default(2e-5)),
-  scheduler: option('Optimisation', 'cosine: linear warm-up, then down to 0; constant: neither', z.enum(['cosine', 'constant']).default('cosine')),
+  scheduler: option(
+    'Optimisation',
+    'cosine: linear warm-up, then down to 0; constant: neither',
+    z.enum(['cosine', 'constant']).default('cosine'),
+  ),
   warmupRatio: option('Optimisation', 'part of all updates that the warm-up takes, rounded up', z.number().min(0).max(1).default(0.03)),
   weightDecay: option('Optimisation', "AdamW's decay, on matrices", z.number().nonnegative().default(0)),
   beta1: option('Optimisation', "AdamW's beta1", z.number().min(0).lt(1).default(0.9)),
   beta2: option('Optimisation', "AdamW's beta2", z.number().min(0).lt(1).default(0.999)),
   eps: option('Optimisation', "AdamW's epsilon", positive.default(1e-8)),
-  maxGradNorm: option('Optimisation', "norm that an update's gradient is cut to; 0, as in LLaVA's recipe, leaves it", z.number().nonnegative().default(0)),
+  maxGradNorm: option(
+    'Optimisation',
+    "norm that an update's gradient is cut to; 0, as in LLaVA's recipe, leaves it",
+    z.number().nonnegative().default(0),
+  ),
   precision: option('Optimisation', 'arithmetic; what is trained is fp32 in both', z.enum(['fp32', 'bf16']).default('bf16')),
   gradientCheckpointing: option('Optimisation', 'compute each layer twice and keep its input alone', z.boolean().default(true)),
   offload: option('Optimisation', "keep those inputs in the machine's memory, not the GPU's", z.boolean().default(false)),
@@ -66,7 +112,11 @@ export const loraSchema = z.strictObject({
   logEvery: option('Run', 'updates between two lines of metrics', count.default(1)),
   saveEvery: option('Run', 'updates between two checkpoints; 0 saves at the end alone', natural.default(200)),
   keepCheckpoints: option('Run', 'checkpoints to keep', count.default(2)),
-  dryRun: option('Run', 'print the recipe and the plan of the memory, and stop; of the model config.json will do', z.boolean().default(false)),
+  dryRun: option(
+    'Run',
+    'print the recipe and the plan of the memory, and stop; of the model config.json will do',
+    z.boolean().default(false),
+  ),
   cardGib: option('Run', "memory that the plan is compared with, in GiB (default: the machine's)", positive.optional()),
 });
 
@@ -77,7 +127,17 @@ export type LoraOptions = z.input<typeof loraSchema>;
 
 /** Options that a resumed run may change: they do not change what is computed. */
 export const freeLoraKeys: readonly (keyof LoraConfig)[] = [
-  'out', 'resume', 'logEvery', 'saveEvery', 'keepCheckpoints', 'threads', 'workers', 'dryRun', 'cardGib', 'maxSkipped', 'gradAccum',
+  'out',
+  'resume',
+  'logEvery',
+  'saveEvery',
+  'keepCheckpoints',
+  'threads',
+  'workers',
+  'dryRun',
+  'cardGib',
+  'maxSkipped',
+  'gradAccum',
 ];
 
 /** As parseOptions, and what no key can say alone. */
@@ -86,7 +146,9 @@ export function resolveLoraConfig(options: Record<string, unknown>): LoraConfig 
   const refuse = (why: string) => {
     throw new KueaError('bad_option', why);
   };
-  if (config.steps !== undefined && config.epochs !== undefined) refuse(`expected steps or epochs, found both (${config.steps} and ${config.epochs}): leave one out`);
-  if (config.offload && !config.gradientCheckpointing) refuse('expected gradientCheckpointing with offload, which moves what it keeps, found it off');
+  if (config.steps !== undefined && config.epochs !== undefined)
+    refuse(`expected steps or epochs, found both (${config.steps} and ${config.epochs}): leave one out`);
+  if (config.offload && !config.gradientCheckpointing)
+    refuse('expected gradientCheckpointing with offload, which moves what it keeps, found it off');
   return config;
 }

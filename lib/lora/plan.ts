@@ -1,13 +1,12 @@
 import { totalmem } from 'node:os';
-
-import type { LoraConfig } from './options.js';
-import type { BasePrecision, ClipVisionArch, LlamaArch, LlavaSpec } from '../native/addon.js';
+import { formatBytes } from '../config/units.js';
 import { imagesPerSlot } from '../data/conversations/packing.js';
 import { KueaError } from '../errors.js';
 import { visionPairs } from '../models/clip/keys.js';
 import { languagePairs, linears, loraPairs, projectorPairs } from '../models/llava/keys.js';
-import { formatBytes } from '../config/units.js';
+import type { BasePrecision, ClipVisionArch, LlamaArch, LlavaSpec } from '../native/addon.js';
 import { warmupSteps } from '../run/schedule.js';
+import type { LoraConfig } from './options.js';
 
 /** Bytes, each of what a rank holds at a time. */
 export interface LoraMemoryPlan {
@@ -86,11 +85,14 @@ const processBytes = 512 * 2 ** 20;
 /** Numbers of the logits that the addon makes at a time. */
 const logitsChunk = 2 ** 22;
 
-const numbers = (pairs: readonly { shape: readonly number[] }[]) => pairs.reduce((sum, { shape }) => sum + shape.reduce((product, side) => product * side, 1), 0);
+const numbers = (pairs: readonly { shape: readonly number[] }[]) =>
+  pairs.reduce((sum, { shape }) => sum + shape.reduce((product, side) => product * side, 1), 0);
 
 /** The tower without its last block and its projection. */
 function usedVisionParameters(vision: ClipVisionArch, feature: LlavaSpec['feature']): number {
-  const used = visionPairs({ ...vision, layers: vision.layers - 1 }).filter(({ name }) => name !== 'proj' && (feature === 'ln_post' || !name.startsWith('ln_post')));
+  const used = visionPairs({ ...vision, layers: vision.layers - 1 }).filter(
+    ({ name }) => name !== 'proj' && (feature === 'ln_post' || !name.startsWith('ln_post')),
+  );
   return numbers(used);
 }
 
@@ -112,7 +114,8 @@ function planMemory(config: LoraConfig, input: LoraPlanInput, basePrecision: Bas
 
   // Of each token: the residual before attention and before the MLP, q, k, v, attention's output; gate and up; seven adapters' inner rows.
   const layerState = tokens * item * (6 * width + 2 * mlpWidth + 7 * rank);
-  // Those, the gradients, and what is made again: as many blocks as the allocator holds after an update (docs/lora.md has the measurement), six of fp32.
+  // Those, the gradients, and what is made again: as many blocks as the allocator holds after an update (docs/lora.md has the measurement),
+  // six of fp32.
   const working = tokens * (item * (19 * width + 5 * mlpWidth + 7 * rank) + 6 * 4 * width);
   const copy = basePrecision !== 'nf4' && dense === item ? 0 : item * width * mlpWidth;
   const ring = (trainingSlots + (config.valFraction > 0 ? validationSlots : 0)) * images * 3 * vision.imageSize ** 2 * pixelBytes;
@@ -133,10 +136,17 @@ function planMemory(config: LoraConfig, input: LoraPlanInput, basePrecision: Bas
 }
 
 /** Rank and alpha of the adapter: its own when there is one to start from. Throws KueaError `bad_option` when others are asked for. */
-export function adapterShape({ rank, alpha, adapter }: LoraConfig, found: { rank: number; alpha: number } | null): { rank: number; alpha: number } {
+export function adapterShape(
+  { rank, alpha, adapter }: LoraConfig,
+  found: { rank: number; alpha: number } | null,
+): { rank: number; alpha: number } {
   if (!found) return { rank: rank ?? 128, alpha: alpha ?? 256 };
-  for (const [key, asked, own] of [['rank', rank, found.rank], ['alpha', alpha, found.alpha]] as const) {
-    if (asked !== undefined && asked !== own) throw new KueaError('bad_option', `expected ${key} ${own}, as the adapter ${adapter} has it, found ${asked}: leave it out`);
+  for (const [key, asked, own] of [
+    ['rank', rank, found.rank],
+    ['alpha', alpha, found.alpha],
+  ] as const) {
+    if (asked !== undefined && asked !== own)
+      throw new KueaError('bad_option', `expected ${key} ${own}, as the adapter ${adapter} has it, found ${asked}: leave it out`);
   }
   return { rank: found.rank, alpha: found.alpha };
 }
@@ -179,22 +189,56 @@ export function planLora(config: LoraConfig, input: LoraPlanInput): LoraPlan {
 export function formatLoraPlan(plan: LoraPlan): string {
   const { config, memory, card } = plan;
   const number = (n: number) => n.toLocaleString('en-US');
-  const fits = memory.total <= card ? 'fits' : `needs ${formatBytes(memory.total - card)} more: try --base-precision nf4, --batch-size 1 or a smaller --max-length`;
+  const fits =
+    memory.total <= card
+      ? 'fits'
+      : `needs ${formatBytes(memory.total - card)} more: try --base-precision nf4, --batch-size 1 or a smaller --max-length`;
   const leftOut = plan.leftOut > 0 ? `, ${number(plan.leftOut)} records left out` : '';
   const decay = config.weightDecay > 0 ? `, decay ${config.weightDecay}` : ', no decay';
   const rows: [string, string][] = [
     ['model', `${config.model} (${number(plan.languageParameters)} parameters, kept in ${plan.basePrecision})`],
     ['tower', `${config.visionTower ?? "the model's own"} (${number(plan.visionParameters)} parameters used, ${plan.feature} features)`],
-    ['adapter', `rank ${plan.rank}, alpha ${plan.alpha}, dropout ${config.dropout}: ${plan.adapterTensors} tensors, ${number(plan.adapterParameters)} parameters`],
-    ['trainable', `${number(plan.trainableParameters)} parameters, ${config.freezeProjector ? 'the projector frozen' : 'the projector with them'}`],
-    ['samples', `${number(plan.samples)} from ${config.data}${plan.validation > 0 ? `, and ${number(plan.validation)} to validate on` : ''}${leftOut}`],
-    ['batch', `${plan.effectiveBatch} = ${config.batchSize} samples x ${config.gradAccum} micro-batches x ${plan.ranks} ${plan.ranks === 1 ? 'rank' : 'ranks'}${config.pack ? ', packed' : ''}; loss by ${config.lossNormalisation}`],
+    [
+      'adapter',
+      `rank ${plan.rank}, alpha ${plan.alpha}, dropout ${config.dropout}: ${plan.adapterTensors} tensors, ` +
+        `${number(plan.adapterParameters)} parameters`,
+    ],
+    [
+      'trainable',
+      `${number(plan.trainableParameters)} parameters, ${config.freezeProjector ? 'the projector frozen' : 'the projector with them'}`,
+    ],
+    [
+      'samples',
+      `${number(plan.samples)} from ` +
+        `${config.data}${plan.validation > 0 ? `, and ${number(plan.validation)} to validate on` : ''}${leftOut}`,
+    ],
+    [
+      'batch',
+      `${plan.effectiveBatch} = ${config.batchSize} samples x ${config.gradAccum} micro-batches x ${plan.ranks} ` +
+        `${plan.ranks === 1 ? 'rank' : 'ranks'}${config.pack ? ', packed' : ''}; loss by ${config.lossNormalisation}`,
+    ],
     ['steps', `${number(plan.steps)} (${number(plan.stepsPerEpoch)} an epoch), ${number(plan.warmup)} of them warm-up`],
-    ['optimiser', `AdamW, lr ${config.lr}${config.freezeProjector ? '' : ` (projector ${config.projectorLr})`}, ${config.scheduler}${decay}${config.maxGradNorm > 0 ? `, gradients cut to ${config.maxGradNorm}` : ''}`],
-    ['precision', `${config.precision}, up to ${number(config.maxLength)} tokens${config.gradientCheckpointing ? ', gradient checkpointing' : ''}`],
+    [
+      'optimiser',
+      `AdamW, lr ${config.lr}${config.freezeProjector ? '' : ` (projector ${config.projectorLr})`}, ` +
+        `${config.scheduler}${decay}${config.maxGradNorm > 0 ? `, gradients cut to ${config.maxGradNorm}` : ''}`,
+    ],
+    [
+      'precision',
+      `${config.precision}, up to ${number(config.maxLength)} tokens${config.gradientCheckpointing ? ', gradient checkpointing' : ''}`,
+    ],
     ['memory', `${formatBytes(memory.total)} a rank of ${formatBytes(card)}: ${fits}`],
-    ['', `base ${formatBytes(memory.base)}, trained weights and gradients ${formatBytes(memory.trained)}, moments ${formatBytes(memory.moments)}`],
-    ['', `${config.gradientCheckpointing ? 'layer inputs' : 'layers'} ${formatBytes(memory.kept)}, a layer at work ${formatBytes(memory.layer)}, cross-entropy ${formatBytes(memory.crossEntropy)}, images ${formatBytes(memory.images)}, process ${formatBytes(memory.process)}`],
+    [
+      '',
+      `base ${formatBytes(memory.base)}, trained weights and gradients ${formatBytes(memory.trained)}, moments ` +
+        `${formatBytes(memory.moments)}`,
+    ],
+    [
+      '',
+      `${config.gradientCheckpointing ? 'layer inputs' : 'layers'} ${formatBytes(memory.kept)}, a layer at work ` +
+        `${formatBytes(memory.layer)}, cross-entropy ${formatBytes(memory.crossEntropy)}, images ${formatBytes(memory.images)}, process ` +
+        `${formatBytes(memory.process)}`,
+    ],
     ['run', config.out],
   ];
   return rows.map(([name, value]) => `${name.padEnd(10)} ${value}`).join('\n');

@@ -1,7 +1,7 @@
 import { KueaError } from '../errors.js';
 import type { Addon } from '../native/addon.js';
-import { exportWeights, type ExportLayout } from './clip/export.js';
-import { openWeights, type OpenWeightsOptions, type WeightsFile } from './open.js';
+import { type ExportLayout, exportWeights } from './clip/export.js';
+import { type OpenWeightsOptions, openWeights, type WeightsFile } from './open.js';
 
 /** How many random images the two encoders are compared on. */
 const probes = 2;
@@ -25,7 +25,13 @@ async function embed(addon: Addon, { arch, plan, mean, std }: WeightsFile, pixel
  * Rewrites a CLIP in another layout and proves it: the result is opened again, and must give the same embeddings. Throws KueaError
  * `conversion_differs` when it does not, and what opening and exporting throw.
  */
-export async function convert(addon: Addon, ref: string, layout: ExportLayout, out: string, options: OpenWeightsOptions = {}): Promise<Conversion> {
+export async function convert(
+  addon: Addon,
+  ref: string,
+  layout: ExportLayout,
+  out: string,
+  options: OpenWeightsOptions = {},
+): Promise<Conversion> {
   const weights = await openWeights(ref, { ...options, family: 'clip' });
   const { arch, plan, mean, std, preprocessing } = weights;
   const encoder = await addon.openEncoder({ arch, weights: plan, mean, std, precision: 'fp32', device: 'cpu' });
@@ -42,6 +48,10 @@ export async function convert(addon: Addon, ref: string, layout: ExportLayout, o
   const after = await embed(addon, await openWeights(out, { family: 'clip' }), pixels, size);
   const scale = before.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const difference = before.reduce((most, value, i) => Math.max(most, Math.abs(value - after[i]!)), 0) / scale;
-  if (!(difference <= tolerance)) throw new KueaError('conversion_differs', `expected ${out} to give the embeddings of ${ref}, found a difference of ${difference}: please report it`);
+  if (!(difference <= tolerance))
+    throw new KueaError(
+      'conversion_differs',
+      `expected ${out} to give the embeddings of ${ref}, found a difference of ${difference}: please report it`,
+    );
   return { difference };
 }

@@ -1,14 +1,16 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open, type FileHandle } from 'node:fs/promises';
-
-import type { Arch, LoadStep, TensorBytes } from '../native/addon.js';
+import { type FileHandle, open } from 'node:fs/promises';
 import { itemSizes } from '../files/safetensors.js';
+import type { Arch, LoadStep, TensorBytes } from '../native/addon.js';
 
 /** Bytes that a tensor spans in its file. */
 function span({ dtype, shape, strides }: TensorBytes): number {
   if (shape.includes(0)) return 0;
-  return itemSizes[dtype]! * (strides ? shape.reduce((last, side, i) => last + (side - 1) * strides[i]!, 1) : shape.reduce((product, side) => product * side, 1));
+  return (
+    itemSizes[dtype]! *
+    (strides ? shape.reduce((last, side, i) => last + (side - 1) * strides[i]!, 1) : shape.reduce((product, side) => product * side, 1))
+  );
 }
 
 /** Hex SHA-256 over architecture, names and all bytes of a plan. */
@@ -20,14 +22,18 @@ export async function fingerprint(arch: Arch, plan: readonly LoadStep[]): Promis
     hash.update(JSON.stringify([parameter, row, transpose, dtype, shape, strides]));
     const bytes = span(source);
     if (bytes === 0) continue;
-    for await (const chunk of createReadStream(file, { start: offset, end: offset + bytes - 1, highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+    for await (const chunk of createReadStream(file, { start: offset, end: offset + bytes - 1, highWaterMark: 1 << 20 }))
+      hash.update(chunk as Buffer);
   }
   return hash.digest('hex');
 }
 
 const sample = 4096;
 
-/** Hex SHA-256 over names, dtypes, shapes and the first, middle and last 4096 bytes of each tensor: tells 7B models apart without reading one. */
+/**
+ * Hex SHA-256 over names, dtypes, shapes and the first, middle and last 4096 bytes of each tensor: tells 7B models apart without reading
+ * one.
+ */
 export async function sampledFingerprint(tensors: readonly { name: string; source: TensorBytes }[]): Promise<string> {
   const hash = createHash('sha256');
   const handles = new Map<string, FileHandle>();

@@ -1,10 +1,10 @@
 import { KueaError } from '../errors.js';
-import { toBytes, type Tensors } from '../files/tensors.js';
+import { type Tensors, toBytes } from '../files/tensors.js';
 import type { LoadStep, TensorBytes } from '../native/addon.js';
 
 /**
- * One parameter of ours and the names of the tensors that another layout keeps it in: several are stacked on dimension 0 (q, k and v of a fused
- * map), and `transpose` says that the other layout has the matrix the other way round.
+ * One parameter of ours and the names of the tensors that another layout keeps it in: several are stacked on dimension 0 (q, k and v of a
+ * fused map), and `transpose` says that the other layout has the matrix the other way round.
  */
 export interface KeyPair {
   name: string;
@@ -33,8 +33,8 @@ function list(what: string, items: string[]): string[] {
 }
 
 /**
- * The load plan of a model whose parameters `pairs` lists, from a file's tensors. `ignored` says which further names are known and not wanted.
- * Throws KueaError `bad_weights` that lists every missing, unexpected and misshapen tensor.
+ * The load plan of a model whose parameters `pairs` lists, from a file's tensors. `ignored` says which further names are known and not
+ * wanted. Throws KueaError `bad_weights` that lists every missing, unexpected and misshapen tensor.
  */
 export function planLoad(ref: string, pairs: readonly KeyPair[], tensors: Tensors, ignored: (name: string) => boolean): LoadStep[] {
   const missing: string[] = [];
@@ -47,7 +47,8 @@ export function planLoad(ref: string, pairs: readonly KeyPair[], tensors: Tensor
       const tensor = tensors.get(key);
       used.add(key);
       if (!tensor) missing.push(key);
-      else if (!equal(tensor.shape, expected)) misshapen.push(`${key} [${tensor.shape.join(', ')}] where [${expected.join(', ')}] was expected`);
+      else if (!equal(tensor.shape, expected))
+        misshapen.push(`${key} [${tensor.shape.join(', ')}] where [${expected.join(', ')}] was expected`);
       else {
         const step: LoadStep = { parameter: pair.name, source: toBytes(key, tensor) };
         if (pair.stored.length > 1) step.row = part * expected[0]!;

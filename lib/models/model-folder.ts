@@ -19,7 +19,10 @@ export async function readJson(folder: string, name: string): Promise<Json | nul
   }
 }
 
-/** The weights file of a reference, and the folder around it when that is a model folder. Throws KueaError `weights_not_found`, and what the hub throws. */
+/**
+ * The weights file of a reference, and the folder around it when that is a model folder. Throws KueaError `weights_not_found`, and what the
+ * hub throws.
+ */
 export async function resolveModel(ref: string): Promise<{ path: string; folder?: string }> {
   let info = await stat(ref).catch(() => null);
   let folder = ref;
@@ -27,7 +30,11 @@ export async function resolveModel(ref: string): Promise<{ path: string; folder?
     folder = await fetchFromHub(ref);
     info = await stat(folder);
   }
-  if (!info) throw new KueaError('weights_not_found', `expected a model folder, a weights file or a hub id such as openai/clip-vit-base-patch16, found nothing at ${ref}`);
+  if (!info)
+    throw new KueaError(
+      'weights_not_found',
+      `expected a model folder, a weights file or a hub id such as openai/clip-vit-base-patch16, found nothing at ${ref}`,
+    );
   if (!info.isDirectory()) {
     // A weights file inside a model folder is that folder's model.
     const around = dirname(ref);
@@ -36,6 +43,13 @@ export async function resolveModel(ref: string): Promise<{ path: string; folder?
   const names = await readdir(folder);
   const chosen = chooseWeights(names);
   if (chosen) return { path: join(folder, chosen), folder };
-  if (names.includes('adapter_config.json')) throw new KueaError('weights_not_found', `expected a model, found an adapter in ${folder}: name its base with --model, and this folder with --adapter`);
-  throw new KueaError('weights_not_found', `expected model.safetensors, open_clip_model.safetensors or pytorch_model.bin in ${folder}, found none of them`);
+  if (names.includes('adapter_config.json'))
+    throw new KueaError(
+      'weights_not_found',
+      `expected a model, found an adapter in ${folder}: name its base with --model, and this folder with --adapter`,
+    );
+  throw new KueaError(
+    'weights_not_found',
+    `expected model.safetensors, open_clip_model.safetensors or pytorch_model.bin in ${folder}, found none of them`,
+  );
 }

@@ -1,15 +1,15 @@
 import { KueaError } from '../errors.js';
+import { readTensors } from '../files/read-tensors.js';
+import { type Tensors, toBytes } from '../files/tensors.js';
 import type { Arch, ClipVisionArch, LoadStep, TensorBytes } from '../native/addon.js';
-import { clipTextArch, clipVisionArch, hfClipHints, openClipHints, type ClipHints } from './clip/shape.js';
+import { type ClipLayout, type ClipTextArch, clipLayout, isClipExtra, isText, visionPairs, withVisionModel } from './clip/keys.js';
+import { type ClipHints, clipTextArch, clipVisionArch, hfClipHints, openClipHints } from './clip/shape.js';
+import { type Dinov2Layout, dinov2Keys, dinov2Layout, isDinov2Extra, unwrapDinov2 } from './dinov2/keys.js';
 import { dinov2Arch } from './dinov2/shape.js';
 import { fingerprint } from './fingerprint.js';
-import { identity, planLoad, type KeyPair } from './key-map.js';
-import { toBytes, type Tensors } from '../files/tensors.js';
-import { clipLayout, isClipExtra, isText, visionPairs, withVisionModel, type ClipLayout, type ClipTextArch } from './clip/keys.js';
-import { dinov2Keys, dinov2Layout, isDinov2Extra, unwrapDinov2, type Dinov2Layout } from './dinov2/keys.js';
+import { identity, type KeyPair, planLoad } from './key-map.js';
 import { readJson, resolveModel } from './model-folder.js';
-import { clipStatistics, imagenetStatistics, readPreprocessing, type ImageStatistics, type Geometry } from './preprocessing.js';
-import { readTensors } from '../files/read-tensors.js';
+import { clipStatistics, type Geometry, type ImageStatistics, imagenetStatistics, readPreprocessing } from './preprocessing.js';
 
 export interface OpenWeightsOptions {
   /** What the caller needs; another family is an error. */
@@ -38,21 +38,38 @@ export interface WeightsFile extends ImageStatistics {
 }
 
 /** The activation of a CLIP: what the file says, else what the caller says, else what this kind of file has always had. */
-function activationOf(ref: string, said: ClipHints['activation'], asked: ClipHints['activation'], fallback: ClipHints['activation']): ClipVisionArch['activation'] {
+function activationOf(
+  ref: string,
+  said: ClipHints['activation'],
+  asked: ClipHints['activation'],
+  fallback: ClipHints['activation'],
+): ClipVisionArch['activation'] {
   if (said && asked && said !== asked) {
-    throw new KueaError('activation_mismatch', `${ref} says that its activation is ${said}, but ${asked} was asked for: with the wrong one a CLIP silently loses accuracy; leave --activation out`);
+    throw new KueaError(
+      'activation_mismatch',
+      `${ref} says that its activation is ${said}, but ${asked} was asked for: with the wrong one a CLIP silently loses accuracy; leave ` +
+        `--activation out`,
+    );
   }
   const activation = said ?? asked ?? fallback;
-  if (!activation) throw new KueaError('activation_unknown', `${ref} does not say its activation: add --activation quick_gelu (OpenAI, MetaCLIP, DFN) or --activation gelu (most LAION and DataComp models)`);
+  if (!activation)
+    throw new KueaError(
+      'activation_unknown',
+      `${ref} does not say its activation: add --activation quick_gelu (OpenAI, MetaCLIP, DFN) or --activation gelu (most LAION and ` +
+        `DataComp models)`,
+    );
   return activation;
 }
 
 /**
- * Opens the weights of a CLIP or a DINOv2: a Hugging Face or open_clip folder, a single file, or a hub id `owner/name[@revision]`. Names, shapes and
- * dtypes are checked, nothing is loaded. Throws KueaError: `weights_not_found`, `wrong_family`, `bad_weights`, `activation_mismatch`,
- * `activation_unknown`, `unsupported_model`, and what the readers of each format throw.
+ * Opens the weights of a CLIP or a DINOv2: a Hugging Face or open_clip folder, a single file, or a hub id `owner/name[@revision]`. Names,
+ * shapes and dtypes are checked, nothing is loaded. Throws KueaError: `weights_not_found`, `wrong_family`, `bad_weights`,
+ * `activation_mismatch`, `activation_unknown`, `unsupported_model`, and what the readers of each format throw.
  */
-export async function openWeights(ref: string, { family, activation, projection = 'needed' }: OpenWeightsOptions = {}): Promise<WeightsFile> {
+export async function openWeights(
+  ref: string,
+  { family, activation, projection = 'needed' }: OpenWeightsOptions = {},
+): Promise<WeightsFile> {
   const { path, folder } = await resolveModel(ref);
   const config = folder ? await readJson(folder, 'config.json') : null;
   const openClip = folder ? await readJson(folder, 'open_clip_config.json') : null;
@@ -66,14 +83,29 @@ export async function openWeights(ref: string, { family, activation, projection 
   const names = { clip: 'a CLIP', dinov2: 'a DINOv2' };
   if (!found) {
     const some = [...read.tensors.keys()].slice(0, 3).join(', ');
-    throw new KueaError('wrong_family', `expected ${family ? names[family] : 'a CLIP or a DINOv2'} in ${ref}, found tensors of neither (${some}, ...)`);
+    throw new KueaError(
+      'wrong_family',
+      `expected ${family ? names[family] : 'a CLIP or a DINOv2'} in ${ref}, found tensors of neither (${some}, ...)`,
+    );
   }
   if (family && family !== found) {
-    throw new KueaError('wrong_family', `expected ${names[family]} for the ${family === 'clip' ? 'student' : 'teacher'}, found ${names[found]} in ${ref}`);
+    throw new KueaError(
+      'wrong_family',
+      `expected ${names[family]} for the ${family === 'clip' ? 'student' : 'teacher'}, found ${names[found]} in ${ref}`,
+    );
   }
 
   const common = { ref, path, ...(folder ? { folder } : {}) };
-  const finish = (arch: Arch, layout: WeightsFile['layout'], pairs: KeyPair[], tensors: Tensors, ignored: (name: string) => boolean, text: WeightsFile['text'], defaults: ImageStatistics, size: number) => {
+  const finish = (
+    arch: Arch,
+    layout: WeightsFile['layout'],
+    pairs: KeyPair[],
+    tensors: Tensors,
+    ignored: (name: string) => boolean,
+    text: WeightsFile['text'],
+    defaults: ImageStatistics,
+    size: number,
+  ) => {
     const plan = planLoad(ref, pairs, tensors, ignored);
     let print: Promise<string> | undefined;
     const files = { ...common, arch, layout, plan, text, fingerprint: () => (print ??= fingerprint(arch, plan)) };
@@ -84,10 +116,20 @@ export async function openWeights(ref: string, { family, activation, projection 
     const tagged = read.metadata['quick_gelu'];
     const hints: ClipHints = clip === 'hf' && config ? hfClipHints(config) : openClip ? openClipHints(openClip) : {};
     const said = tagged === undefined ? hints.activation : tagged === 'true' ? 'quick_gelu' : 'gelu';
-    if (hints.activation && said !== hints.activation) throw new KueaError('activation_mismatch', `${path} was written with ${said}, but the config beside it says ${hints.activation}: one of the two is wrong`);
+    if (hints.activation && said !== hints.activation)
+      throw new KueaError(
+        'activation_mismatch',
+        `${path} was written with ${said}, but the config beside it says ${hints.activation}: one of the two is wrong`,
+      );
     // OpenAI's archives and the published code's files have QuickGELU; an open_clip state dict alone may have either.
     const fallback = read.torchScript || clip === 'visual' ? 'quick_gelu' : undefined;
-    const arch = clipVisionArch(ref, read.tensors, clip, { ...hints, activation: activationOf(ref, said, activation, fallback) }, projection);
+    const arch = clipVisionArch(
+      ref,
+      read.tensors,
+      clip,
+      { ...hints, activation: activationOf(ref, said, activation, fallback) },
+      projection,
+    );
     const textArch = clip === 'visual' ? null : clipTextArch(ref, read.tensors, clip);
     const text = textArch && clip !== 'visual' ? { arch: textArch, layout: clip, tensors: textTensors(read.tensors, clip) } : null;
     const pairs = clip === 'hf' ? visionPairs(arch) : identity(visionPairs(arch), clip === 'openai' ? 'visual.' : '');
@@ -95,7 +137,16 @@ export async function openWeights(ref: string, { family, activation, projection 
   }
   const layout = dinov2!;
   const arch = dinov2Arch(ref, dinov2Tensors, layout, config);
-  return finish(arch, layout, dinov2Keys(layout, arch), dinov2Tensors, isDinov2Extra, null, imagenetStatistics, Math.min(arch.imageSize, 224));
+  return finish(
+    arch,
+    layout,
+    dinov2Keys(layout, arch),
+    dinov2Tensors,
+    isDinov2Extra,
+    null,
+    imagenetStatistics,
+    Math.min(arch.imageSize, 224),
+  );
 }
 
 function textTensors(tensors: Tensors, layout: 'hf' | 'openai'): Map<string, TensorBytes> {

@@ -32,8 +32,8 @@ function side(value: unknown): number | undefined {
 }
 
 /**
- * How a model's images are prepared: preprocessor_config.json if its folder has one, else open_clip's preprocess_cfg, else the defaults and shortest
- * side = crop = `size`. Throws KueaError `unsupported_preprocessing` for a resampling other than bicubic.
+ * How a model's images are prepared: preprocessor_config.json if its folder has one, else open_clip's preprocess_cfg, else the defaults and
+ * shortest side = crop = `size`. Throws KueaError `unsupported_preprocessing` for a resampling other than bicubic.
  */
 export async function readPreprocessing(
   folder: string | undefined,
@@ -48,14 +48,28 @@ export async function readPreprocessing(
     try {
       config = JSON.parse(text) as Record<string, unknown>;
     } catch (cause) {
-      throw new KueaError('bad_config', `expected JSON in ${join(folder!, 'preprocessor_config.json')}: ${(cause as Error).message}`, { cause });
+      throw new KueaError('bad_config', `expected JSON in ${join(folder!, 'preprocessor_config.json')}: ${(cause as Error).message}`, {
+        cause,
+      });
     }
     const resample = config['resample'] ?? 3;
-    if (resample !== 3) throw new KueaError('unsupported_preprocessing', `expected bicubic resampling (3) in preprocessor_config.json of ${folder}, found ${String(resample)}`);
+    if (resample !== 3)
+      throw new KueaError(
+        'unsupported_preprocessing',
+        `expected bicubic resampling (3) in preprocessor_config.json of ${folder}, found ${String(resample)}`,
+      );
     const resize = side(config['size']) ?? size;
     const crop = config['do_center_crop'] === false ? resize : (side(config['crop_size']) ?? resize);
-    return { mean: pick(config['image_mean'], defaults.mean), std: pick(config['image_std'], defaults.std), preprocessing: { resize, crop, centre: 'down' } };
+    return {
+      mean: pick(config['image_mean'], defaults.mean),
+      std: pick(config['image_std'], defaults.std),
+      preprocessing: { resize, crop, centre: 'down' },
+    };
   }
   const preprocess = (openClip?.['preprocess_cfg'] ?? {}) as Record<string, unknown>;
-  return { mean: pick(preprocess['mean'], defaults.mean), std: pick(preprocess['std'], defaults.std), preprocessing: { resize: size, crop: size } };
+  return {
+    mean: pick(preprocess['mean'], defaults.mean),
+    std: pick(preprocess['std'], defaults.std),
+    preprocessing: { resize: size, crop: size },
+  };
 }

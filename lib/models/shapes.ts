@@ -21,7 +21,8 @@ export function layersOf(tensors: Tensors, prefix: string): number {
 /** Side of the square grid that position embeddings are for. */
 export function sideOf(tokens: number, ref: string): number {
   const side = Math.sqrt(tokens);
-  if (!Number.isInteger(side)) throw new KueaError('bad_weights', `expected position embeddings of a square grid in ${ref}, found ${tokens} patches`);
+  if (!Number.isInteger(side))
+    throw new KueaError('bad_weights', `expected position embeddings of a square grid in ${ref}, found ${tokens} patches`);
   return side;
 }
 

@@ -43,7 +43,10 @@ export type WriteStep = { transpose?: boolean; dtype?: StoredDtype } & (
   | { source: TensorBytes; merge?: { a: TensorBytes; b: TensorBytes; scale: number } }
 );
 
-/** A CLIP vision tower. Parameter names are OpenAI's/open_clip's without `visual.` (`conv1.weight`, `transformer.resblocks.0.attn.in_proj_weight`, `proj`). */
+/**
+ * A CLIP vision tower. Parameter names are OpenAI's/open_clip's without `visual.` (`conv1.weight`,
+ * `transformer.resblocks.0.attn.in_proj_weight`, `proj`).
+ */
 export interface ClipVisionArch {
   family: 'clip';
   width: number;
@@ -71,7 +74,10 @@ export interface Dinov2Arch {
   /** Side in pixels that pos_embed was trained for (518 for the published ones). */
   imageSize: number;
   registers: number;
-  /** How pos_embed is resampled to another grid: 'offset' = hub without registers (scale factor with 0.1, no antialias), 'size' = Hugging Face Dinov2 (size only, no antialias), 'antialias' = with registers (size, antialias). */
+  /**
+   * How pos_embed is resampled to another grid: 'offset' = hub without registers (scale factor with 0.1, no antialias), 'size' = Hugging
+   * Face Dinov2 (size only, no antialias), 'antialias' = with registers (size, antialias).
+   */
   interpolation: 'offset' | 'size' | 'antialias';
 }
 
@@ -187,13 +193,16 @@ export interface NativeTrainer {
   /** Names and shapes of all trainable tensors: the student's, then `kernel.gamma`, `kernel.c`, `kernel.sigma`. */
   readonly parameters: { name: string; shape: number[] }[];
   openCache(spec: CacheSpec): Promise<void>;
-  /** One optimiser step, of all ranks together; its metrics are those of the whole batch. Rejects with code `non_finite` before anything was updated. */
+  /**
+   * One optimiser step, of all ranks together; its metrics are those of the whole batch. Rejects with code `non_finite` before anything was
+   * updated.
+   */
   step(request: StepRequest): Promise<StepMetrics | null>;
   /** Compute and store the frozen embeddings of a slot's images that the cache lacks; resolves to how many were computed. */
   embed(request: { slot: number; count: number; rows: Uint32Array }): Promise<number>;
   /**
-   * Overwrite parameters and AdamW moments from a checkpoint; `step` is the number of updates made so far. With several ranks each calls it; rank 0
-   * reads, the others receive its tensors, and their plan may be empty.
+   * Overwrite parameters and AdamW moments from a checkpoint; `step` is the number of updates made so far. With several ranks each calls
+   * it; rank 0 reads, the others receive its tensors, and their plan may be empty.
    */
   restore(plan: (LoadStep & { state?: 'value' | 'exp_avg' | 'exp_avg_sq' })[], step: number): Promise<void>;
   /** Header bytes, then each tensor; fsynced. Rejects with code `disk_full` when there is no room. */
@@ -214,7 +223,10 @@ export interface NativeEncoder {
   close(): Promise<void>;
 }
 
-/** Where this process stands among all that train together, and where they meet (torchrun's RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT). */
+/**
+ * Where this process stands among all that train together, and where they meet (torchrun's RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR,
+ * MASTER_PORT).
+ */
 export interface ProcessGroupSpec {
   rank: number;
   worldSize: number;
@@ -231,11 +243,13 @@ export interface ProcessGroupSpec {
   watchdogSeconds: number;
 }
 
-/** c10d's process group, one a process. Everything but the two synchronous pairs runs on the device thread, after what was asked for before. */
+/**
+ * c10d's process group, one a process. Everything but the two synchronous pairs runs on the device thread, after what was asked for before.
+ */
 export interface NativeProcessGroup {
   /**
-   * Each rank gives a text, all with the same name and in the same order of calls; resolves to all texts in the order of ranks. A barrier too. Rejects with
-   * `rank_failed`, naming the ranks whose text did not come.
+   * Each rank gives a text, all with the same name and in the same order of calls; resolves to all texts in the order of ranks. A barrier
+   * too. Rejects with `rank_failed`, naming the ranks whose text did not come.
    */
   gather(name: string, value: string): Promise<string[]>;
   /** This rank wants to stop. The next step tells the others. */
@@ -280,20 +294,29 @@ export interface Addon {
   /** Runs on the libuv pool; touches no libtorch state. */
   resample(task: ResampleTask): Promise<void>;
   /**
-   * The kernel loss alone on X [n, d] and Y [n, dt], on the CPU where no device is named. 'chunked' and the twins, which run the GPU's blocks on the CPU
-   * with the first or the last thread first, are there for the tests. With counts (the rows of each rank) it is what rank `rank` computes: summands, and dL/dX
-   * of its rows. 'fused' on the CPU then exchanges with the other ranks of the open process group, each of which was given all of X and Y.
+   * The kernel loss alone on X [n, d] and Y [n, dt], on the CPU where no device is named. 'chunked' and the twins, which run the GPU's
+   * blocks on the CPU with the first or the last thread first, are there for the tests. With counts (the rows of each rank) it is what rank
+   * `rank` computes: summands, and dL/dX of its rows. 'fused' on the CPU then exchanges with the other ranks of the open process group,
+   * each of which was given all of X and Y.
    */
   kernelLoss(options: {
-    x: Float32Array; y: Float32Array; n: number; d: number; dt: number;
-    kernel: KernelSpec; backend: 'fused' | 'plain' | 'chunked' | 'twin' | 'twin_reversed';
-    gradient: boolean; counts?: Int32Array; rank?: number; device?: string;
+    x: Float32Array;
+    y: Float32Array;
+    n: number;
+    d: number;
+    dt: number;
+    kernel: KernelSpec;
+    backend: 'fused' | 'plain' | 'chunked' | 'twin' | 'twin_reversed';
+    gradient: boolean;
+    counts?: Int32Array;
+    rank?: number;
+    device?: string;
   }): Promise<KernelLossResult>;
   openEncoder(spec: EncoderSpec & { precision: Precision; device: string }): Promise<NativeEncoder>;
   openTrainer(spec: TrainerSpec): Promise<NativeTrainer>;
   /**
-   * Joins the other ranks; rank 0 hosts the store. Rejects with `port_in_use` (rank 0), `unreachable_master`, or `rank_failed` naming the ranks that did not
-   * arrive.
+   * Joins the other ranks; rank 0 hosts the store. Rejects with `port_in_use` (rank 0), `unreachable_master`, or `rank_failed` naming the
+   * ranks that did not arrive.
    */
   openProcessGroup(spec: ProcessGroupSpec): Promise<NativeProcessGroup>;
   openLoraTrainer(spec: LoraTrainerSpec): Promise<NativeLoraTrainer>;

@@ -2,15 +2,24 @@ import { KueaError } from '../errors.js';
 import type { AddonInfo } from './addon.js';
 
 /**
- * The device that a process computes on: 'cpu' and 'cuda:N' as they stand, 'cuda' is the GPU with the process's number on its machine. Throws KueaError
- * `no_device` when this build or this machine does not have it.
+ * The device that a process computes on: 'cpu' and 'cuda:N' as they stand, 'cuda' is the GPU with the process's number on its machine.
+ * Throws KueaError `no_device` when this build or this machine does not have it.
  */
-export function resolveDevice(device: string, { cudaBuilt, cudaDevices }: Pick<AddonInfo, 'cudaBuilt' | 'cudaDevices'>, localRank = 0): string {
+export function resolveDevice(
+  device: string,
+  { cudaBuilt, cudaDevices }: Pick<AddonInfo, 'cudaBuilt' | 'cudaDevices'>,
+  localRank = 0,
+): string {
   if (device === 'cpu') return device;
-  const refuse = (found: string, remedy: string) => new KueaError('no_device', `expected a GPU for device ${device}, found ${found}: ${remedy}, or use device cpu`);
+  const refuse = (found: string, remedy: string) =>
+    new KueaError('no_device', `expected a GPU for device ${device}, found ${found}: ${remedy}, or use device cpu`);
   if (cudaBuilt === null) throw refuse('a build for the CPU alone', 'run "npm run build:native -- --cuda"');
   if (cudaDevices === 0) throw refuse('no device visible', "see nvidia-smi, the driver's version and CUDA_VISIBLE_DEVICES");
   const index = device === 'cuda' ? localRank : Number(device.slice('cuda:'.length));
-  if (index >= cudaDevices) throw refuse(`${cudaDevices} visible, and this process wants number ${index}`, 'count from 0, start at most one process a GPU, and see CUDA_VISIBLE_DEVICES');
+  if (index >= cudaDevices)
+    throw refuse(
+      `${cudaDevices} visible, and this process wants number ${index}`,
+      'count from 0, start at most one process a GPU, and see CUDA_VISIBLE_DEVICES',
+    );
   return `cuda:${index}`;
 }

@@ -14,15 +14,15 @@ export interface LlamaArch {
 }
 
 /**
- * How the frozen weights are kept. A file of that dtype is mapped and not copied (on the CPU). nf4: 4-bit NormalFloat in blocks of 64 with double
- * quantisation (QLoRA) for the linear maps of the language model's layers, bf16 for the rest.
+ * How the frozen weights are kept. A file of that dtype is mapped and not copied (on the CPU). nf4: 4-bit NormalFloat in blocks of 64 with
+ * double quantisation (QLoRA) for the linear maps of the language model's layers, bf16 for the rest.
  */
 export type BasePrecision = 'fp32' | 'bf16' | 'fp16' | 'nf4';
 
 /**
- * LLaVA-1.5. Names in the load plan: `vision.` before OpenAI's CLIP names (all blocks but the last, no `proj`, and `ln_post` only when `feature` is ln_post),
- * LLaVA's original ones for the rest: `model.embed_tokens.weight`, `model.layers.N.self_attn.q_proj.weight`, `model.layers.N.input_layernorm.weight`,
- * `model.norm.weight`, `lm_head.weight`, `model.mm_projector.{0,2}.{weight,bias}`.
+ * LLaVA-1.5. Names in the load plan: `vision.` before OpenAI's CLIP names (all blocks but the last, no `proj`, and `ln_post` only when
+ * `feature` is ln_post), LLaVA's original ones for the rest: `model.embed_tokens.weight`, `model.layers.N.self_attn.q_proj.weight`,
+ * `model.layers.N.input_layernorm.weight`, `model.norm.weight`, `lm_head.weight`, `model.mm_projector.{0,2}.{weight,bias}`.
  */
 export interface LlavaSpec {
   vision: ClipVisionArch;
@@ -36,8 +36,9 @@ export interface LlavaSpec {
   /** Arithmetic of activations. */
   precision: Precision;
   /**
-   * null: no adapter. `weights` null: A ~ U(-1/sqrt(in), 1/sqrt(in)) from `seed`, B = 0. Names are `model.layers.N.self_attn.q_proj.lora_A.weight` [rank, in] and
-   * `.lora_B.weight` [out, rank], for q, k, v, o, gate, up and down of every layer.
+   * null: no adapter. `weights` null: A ~ U(-1/sqrt(in), 1/sqrt(in)) from `seed`, B = 0. Names are
+   * `model.layers.N.self_attn.q_proj.lora_A.weight` [rank, in] and `.lora_B.weight` [out, rank], for q, k, v, o, gate, up and down of every
+   * layer.
    */
   lora: { rank: number; alpha: number; weights: LoadStep[] | null; seed: number } | null;
   device: string;
@@ -45,7 +46,10 @@ export interface LlavaSpec {
 
 export interface LoraTrainerSpec {
   model: LlavaSpec;
-  /** Probability of a zero in LoRA's input, 0 to 1. Zeros are a function of (seed, sampleKey, position in the sample, module, feature) alone. */
+  /**
+   * Probability of a zero in LoRA's input, 0 to 1. Zeros are a function of (seed, sampleKey, position in the sample, module, feature)
+   * alone.
+   */
   dropout: number;
   seed: number;
   trainProjector: boolean;
@@ -72,7 +76,10 @@ export interface MicroBatch {
   images: number;
   /** [T] ids; -200 at every position of an image feature. */
   tokens: Int32Array;
-  /** [T] at the tokens' own positions, -100 for none: the prediction made at t - 1 is for labels[t]. A sample's first label is never predicted. */
+  /**
+   * [T] at the tokens' own positions, -100 for none: the prediction made at t - 1 is for labels[t]. A sample's first label is never
+   * predicted.
+   */
   labels: Int32Array;
   /** [samples], the sum is T. */
   lengths: Int32Array;
@@ -105,15 +112,18 @@ export interface NativeLoraTrainer {
   /** Forward and backward of one micro-batch into the gradients; the slot is free when it settles. Rejects `bad_batch`. */
   accumulate(batch: MicroBatch): Promise<void>;
   /**
-   * Divides the gradients by the summed denominators and makes one AdamW update; resolves to null when `log` is false. Rejects `non_finite` before anything was
-   * changed; the gradients are dropped then. A group with denominator 0 changes nothing.
+   * Divides the gradients by the summed denominators and makes one AdamW update; resolves to null when `log` is false. Rejects `non_finite`
+   * before anything was changed; the gradients are dropped then. A group with denominator 0 changes nothing.
    */
   update(request: { lr: number; projectorLr: number; log: boolean }): Promise<LoraMetrics | null>;
   /** Forward alone, without dropout. `loss` is the weighted sum, not divided. */
   evaluate(batch: MicroBatch): Promise<{ loss: number; denominator: number; labels: number }>;
   /** Brings AdamW's moments, of which each rank keeps a part, to rank 0: before its `write` of them, after the last micro-batch. */
   gather(): Promise<void>;
-  /** Overwrites parameters and AdamW moments from a checkpoint; `step` is the number of updates made so far. Of several ranks rank 0's plan alone is read. */
+  /**
+   * Overwrites parameters and AdamW moments from a checkpoint; `step` is the number of updates made so far. Of several ranks rank 0's plan
+   * alone is read.
+   */
   restore(plan: (LoadStep & { state?: 'value' | 'exp_avg' | 'exp_avg_sq' })[], step: number): Promise<void>;
   /** Header bytes, then each tensor; fsynced. `parameter` steps name trained tensors. Rejects `disk_full`. */
   write(file: string, header: Uint8Array, steps: WriteStep[]): Promise<void>;
@@ -128,7 +138,9 @@ export interface NativeLlava {
   close(): Promise<void>;
 }
 
-/** 4-bit NormalFloat of plain numbers, for tests: codes (two a byte, the earlier one in the upper half) and the numbers that they stand for. */
+/**
+ * 4-bit NormalFloat of plain numbers, for tests: codes (two a byte, the earlier one in the upper half) and the numbers that they stand for.
+ */
 export interface Nf4Result {
   codes: Uint8Array;
   values: Float32Array;

@@ -40,13 +40,19 @@ export function loadAddon(): Addon {
   const platform = `${process.platform}-${process.arch}`;
   const remedy = 'run "npm run build:native" again';
   if (record.version !== version || record.platform !== platform) {
-    throw new KueaError('addon_stale', `the native addon was built for kuea ${record.version} on ${record.platform}, but this is kuea ${version} on ${platform}: ${remedy}`);
+    throw new KueaError(
+      'addon_stale',
+      `the native addon was built for kuea ${record.version} on ${record.platform}, but this is kuea ${version} on ${platform}: ${remedy}`,
+    );
   }
   if (!existsSync(join(record.libtorch.prefix, 'lib', 'libtorch_cpu.so'))) {
-    throw new KueaError('addon_stale', `the native addon was linked with libtorch in ${record.libtorch.prefix}, which is no longer there: ${remedy}`);
+    throw new KueaError(
+      'addon_stale',
+      `the native addon was linked with libtorch in ${record.libtorch.prefix}, which is no longer there: ${remedy}`,
+    );
   }
-  // libgomp reads this when it is loaded. Its waiting threads spin for milliseconds by default, and starve whatever else wants the cores: the decoders
-  // of this very process, or a second run. A short spin keeps the speed of a machine that is ours alone.
+  // libgomp reads this when it is loaded. Its waiting threads spin for milliseconds by default, and starve whatever else wants the cores:
+  // the decoders of this very process, or a second run. A short spin keeps the speed of a machine that is ours alone.
   if (process.env['OMP_WAIT_POLICY'] === undefined) process.env['GOMP_SPINCOUNT'] ??= '3000';
   // c10d tells of each failed connection on stderr, pages of it; every failure that matters becomes an error of ours.
   process.env['TORCH_CPP_LOG_LEVEL'] ??= 'FATAL';
@@ -56,6 +62,8 @@ export function loadAddon(): Addon {
     loaded = addon;
     return addon;
   } catch (cause) {
-    throw new KueaError('addon_broken', `the native addon does not load (${(cause as Error).message}): ${remedy}, then "kuea doctor"`, { cause });
+    throw new KueaError('addon_broken', `the native addon does not load (${(cause as Error).message}): ${remedy}, then "kuea doctor"`, {
+      cause,
+    });
   }
 }

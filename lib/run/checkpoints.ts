@@ -24,14 +24,24 @@ const stepOf = (name: string) => (/^step-\d{6,}$/.test(name) ? Number(name.slice
 /** Steps of the complete checkpoints of a run, ascending. A folder gets its name only when it is whole. */
 async function savedSteps(run: RunFolder): Promise<number[]> {
   const names = await readdir(run.file('checkpoints')).catch(() => []);
-  return names.map(stepOf).filter((step) => step >= 0).sort((a, b) => a - b);
+  return names
+    .map(stepOf)
+    .filter((step) => step >= 0)
+    .sort((a, b) => a - b);
 }
 
 /**
- * Saves a checkpoint: `write` fills a folder beside the final name, which is then synced and renamed, `latest` is pointed at it, and all but the
- * newest `keep` are removed. On failure nothing of it is left and the ones before are untouched. Throws KueaError `disk_full`, and what `write` throws.
+ * Saves a checkpoint: `write` fills a folder beside the final name, which is then synced and renamed, `latest` is pointed at it, and all
+ * but the newest `keep` are removed. On failure nothing of it is left and the ones before are untouched. Throws KueaError `disk_full`, and
+ * what `write` throws.
  */
-export async function saveCheckpoint(run: RunFolder, step: number, version: string, keep: number, write: (folder: string) => Promise<void>): Promise<Checkpoint> {
+export async function saveCheckpoint(
+  run: RunFolder,
+  step: number,
+  version: string,
+  keep: number,
+  write: (folder: string) => Promise<void>,
+): Promise<Checkpoint> {
   const parent = run.file('checkpoints');
   const path = join(parent, folderName(step));
   const partial = join(parent, `.${folderName(step)}.partial`);
@@ -49,7 +59,8 @@ export async function saveCheckpoint(run: RunFolder, step: number, version: stri
     throw asWriteError(error, path);
   }
   const steps = await savedSteps(run);
-  for (const old of steps.slice(0, Math.max(0, steps.length - keep))) await rm(join(parent, folderName(old)), { recursive: true, force: true });
+  for (const old of steps.slice(0, Math.max(0, steps.length - keep)))
+    await rm(join(parent, folderName(old)), { recursive: true, force: true });
   return { path, step };
 }
 
@@ -66,7 +77,11 @@ export async function latestCheckpoint(run: RunFolder): Promise<Checkpoint | nul
     const state = stateSchema.parse(JSON.parse(await readFile(join(path, 'state.json'), 'utf8')));
     if (state.step !== step) throw new Error(`it says step ${state.step}`);
   } catch (cause) {
-    throw new KueaError('bad_checkpoint', `the checkpoint ${path} is damaged (${(cause as Error).message.split('\n')[0]}): remove it to resume from the one before`, { cause });
+    throw new KueaError(
+      'bad_checkpoint',
+      `the checkpoint ${path} is damaged (${(cause as Error).message.split('\n')[0]}): remove it to resume from the one before`,
+      { cause },
+    );
   }
   return { path, step };
 }

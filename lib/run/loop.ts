@@ -22,8 +22,8 @@ export interface Training<Batch, Metrics> {
 }
 
 /**
- * The one loop. Returns the number of updates made in total: less than `steps` when the signal stopped it. A failing step (a non-finite loss,
- * say) ends it with the step named; the last checkpoint stays.
+ * The one loop. Returns the number of updates made in total: less than `steps` when the signal stopped it. A failing step (a non-finite
+ * loss, say) ends it with the step named; the last checkpoint stays.
  */
 export async function train<Batch, Metrics>(training: Training<Batch, Metrics>): Promise<number> {
   const { start, steps, logEvery, saveEvery, signal } = training;
@@ -38,7 +38,11 @@ export async function train<Batch, Metrics>(training: Training<Batch, Metrics>):
         metrics = await training.step(batch, lr, log);
       } catch (error) {
         if (!(error instanceof KueaError)) throw error;
-        throw new KueaError(error.code, `step ${done + 1}: ${error.message}; ${saved > 0 ? `the checkpoint of step ${saved} is kept` : 'there is no checkpoint yet'}`, { cause: error });
+        throw new KueaError(
+          error.code,
+          `step ${done + 1}: ${error.message}; ${saved > 0 ? `the checkpoint of step ${saved} is kept` : 'there is no checkpoint yet'}`,
+          { cause: error },
+        );
       } finally {
         training.release(batch);
       }

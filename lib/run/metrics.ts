@@ -1,4 +1,4 @@
-import { open, readFile, type FileHandle } from 'node:fs/promises';
+import { type FileHandle, open, readFile } from 'node:fs/promises';
 
 import { asWriteError, writeFileAtomically } from '../files/atomic.js';
 
@@ -30,7 +30,10 @@ export class MetricsFile<Line extends { step: number }> {
     private readonly handle: FileHandle,
   ) {}
 
-  /** Opens the file for a run that has made `step` updates: lines of later steps (of a run that was killed after its checkpoint) are cut off. */
+  /**
+   * Opens the file for a run that has made `step` updates: lines of later steps (of a run that was killed after its checkpoint) are cut
+   * off.
+   */
   static async open<Line extends { step: number }>(path: string, step: number): Promise<MetricsFile<Line>> {
     const text = await readFile(path, 'utf8').catch(() => '');
     const kept = text.split('\n').filter((line) => {

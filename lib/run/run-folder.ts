@@ -36,9 +36,9 @@ export class RunFolder {
   ) {}
 
   /**
-   * Opens `config.out` for a new run, or for the one that is there when `config.resume` is set, whose options may then differ in the `free` ones alone.
-   * Throws KueaError: `out_in_use` (another process has it), `out_not_empty` (resume was not asked for), `resume_mismatch` (naming the options that
-   * differ), `nothing_to_resume`. Of several ranks, which all call it, rank 0 opens the folder for all.
+   * Opens `config.out` for a new run, or for the one that is there when `config.resume` is set, whose options may then differ in the `free`
+   * ones alone. Throws KueaError: `out_in_use` (another process has it), `out_not_empty` (resume was not asked for), `resume_mismatch`
+   * (naming the options that differ), `nothing_to_resume`. Of several ranks, which all call it, rank 0 opens the folder for all.
    */
   static async open(config: RunConfig, free: readonly string[], ranks: Ranks): Promise<RunFolder> {
     const folder = new RunFolder(config.out, ranks.rank === 0);
@@ -90,7 +90,11 @@ export class RunFolder {
       }
       const owner = await this.owner();
       if (owner && (owner.host !== me.host || isAlive(owner))) {
-        throw new KueaError('out_in_use', `the folder ${this.path} is in use by process ${owner.pid} on ${owner.host} since ${owner.started}: wait for it, or choose another --out${owner.host === me.host ? '' : ` (if that machine is gone, remove ${this.file('lock')})`}`);
+        throw new KueaError(
+          'out_in_use',
+          `the folder ${this.path} is in use by process ${owner.pid} on ${owner.host} since ${owner.started}: wait for it, or choose ` +
+            `another --out${owner.host === me.host ? '' : ` (if that machine is gone, remove ${this.file('lock')})`}`,
+        );
       }
       await rm(this.file('lock'), { force: true });
     }
@@ -110,7 +114,12 @@ export class RunFolder {
     const content = (await readdir(this.path)).filter((name) => !incidental.includes(name));
     this.isNew = content.length === 0;
     if (!config.resume) {
-      if (content.length > 0) throw new KueaError('out_not_empty', `expected a new or empty folder for the run, found ${content.slice(0, 4).join(', ')} in ${this.path}: add --resume to go on with it, or choose another --out`);
+      if (content.length > 0)
+        throw new KueaError(
+          'out_not_empty',
+          `expected a new or empty folder for the run, found ${content.slice(0, 4).join(', ')} in ${this.path}: add --resume to go on ` +
+            `with it, or choose another --out`,
+        );
       await writeFileAtomically(saved, toYaml(config));
       return;
     }
@@ -119,12 +128,17 @@ export class RunFolder {
       await writeFileAtomically(saved, toYaml(config));
       return;
     }
-    if (!content.includes('config.yaml')) throw new KueaError('nothing_to_resume', `expected a run to resume in ${this.path}, found no config.yaml`);
+    if (!content.includes('config.yaml'))
+      throw new KueaError('nothing_to_resume', `expected a run to resume in ${this.path}, found no config.yaml`);
     const before = await readConfigFile(saved);
     const differing = [...new Set([...Object.keys(before), ...Object.keys(config)])]
       .filter((key) => !free.includes(key) && !isDeepStrictEqual(before[key], config[key]))
       .map((key) => `${key} (${JSON.stringify(before[key])} then, ${JSON.stringify(config[key])} now)`);
-    if (differing.length > 0) throw new KueaError('resume_mismatch', `expected the options that the run in ${this.path} was started with, found others: ${differing.join(', ')}`);
+    if (differing.length > 0)
+      throw new KueaError(
+        'resume_mismatch',
+        `expected the options that the run in ${this.path} was started with, found others: ${differing.join(', ')}`,
+      );
   }
 }
 
@@ -132,7 +146,9 @@ export class RunFolder {
 function beginning(pid: number): number | null {
   try {
     // The name, in brackets, may hold anything: the state comes after it, and the beginning is the 20th word from there.
-    const words = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
+    const words = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ');
     return words[0] === 'Z' || words[0] === 'X' ? null : Number(words[19]);
   } catch {
     return null;

@@ -1,6 +1,8 @@
 import { EventStream } from './event-stream.js';
 
-/** A run under way: iterate it for its events (unread ones wait), await `result` for its outcome. It proceeds whether or not it is iterated. */
+/**
+ * A run under way: iterate it for its events (unread ones wait), await `result` for its outcome. It proceeds whether or not it is iterated.
+ */
 export interface Run<Event, Result> extends AsyncIterable<Event> {
   readonly result: Promise<Result>;
 }

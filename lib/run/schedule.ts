@@ -19,10 +19,15 @@ export function learningRate({ lr, warmupSteps, scheduler, protocol }: Schedule,
 }
 
 /**
- * Learning rate of update `step` (from 0) of `steps` as transformers' get_cosine_schedule_with_warmup gives it: lr s / W, so the first update has 0, then down a
- * half cosine to 0 after the last; 'constant' is lr throughout. `warmupRatio` of all updates, rounded up, warm up.
+ * Learning rate of update `step` (from 0) of `steps` as transformers' get_cosine_schedule_with_warmup gives it: lr s / W, so the first
+ * update has 0, then down a half cosine to 0 after the last; 'constant' is lr throughout. `warmupRatio` of all updates, rounded up, warm
+ * up.
  */
-export function fineTuningRate({ lr, warmupRatio, scheduler }: { lr: number; warmupRatio: number; scheduler: 'cosine' | 'constant' }, step: number, steps: number): number {
+export function fineTuningRate(
+  { lr, warmupRatio, scheduler }: { lr: number; warmupRatio: number; scheduler: 'cosine' | 'constant' },
+  step: number,
+  steps: number,
+): number {
   if (scheduler === 'constant') return lr;
   const warmup = warmupSteps(warmupRatio, steps);
   if (step < warmup) return (lr * step) / warmup;

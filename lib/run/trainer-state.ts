@@ -1,8 +1,7 @@
 import { join } from 'node:path';
-
-import type { LoadStep, NativeTrainer, WriteStep } from '../native/addon.js';
-import { toBytes } from '../files/tensors.js';
 import { buildHeader, readSafetensors } from '../files/safetensors.js';
+import { toBytes } from '../files/tensors.js';
+import type { LoadStep, NativeTrainer, WriteStep } from '../native/addon.js';
 
 const moments = ['exp_avg', 'exp_avg_sq'] as const;
 const weightsFile = 'student.safetensors';
@@ -14,16 +13,25 @@ type RestorePlan = Parameters<Trainer['restore']>[0];
 
 async function writeTensors(trainer: Trainer, file: string, entries: { name: string; shape: number[]; step: WriteStep }[]): Promise<void> {
   const header = buildHeader(entries.map(({ name, shape }) => ({ name, dtype: 'F32', shape })));
-  await trainer.write(file, header, entries.map(({ step }) => step));
+  await trainer.write(
+    file,
+    header,
+    entries.map(({ step }) => step),
+  );
 }
 
 /** AdamW's moments, under `exp_avg.NAME` and `exp_avg_sq.NAME`. */
 export async function writeMoments(trainer: Trainer, folder: string): Promise<void> {
-  const entries = moments.flatMap((state) => trainer.parameters.map(({ name, shape }) => ({ name: `${state}.${name}`, shape, step: { parameter: name, state } })));
+  const entries = moments.flatMap((state) =>
+    trainer.parameters.map(({ name, shape }) => ({ name: `${state}.${name}`, shape, step: { parameter: name, state } })),
+  );
   await writeTensors(trainer, join(folder, optimizerFile), entries);
 }
 
-/** Reads weights and moments back; `step` is the number of updates that they had seen. Throws when a tensor is missing, unexpected or misshapen. */
+/**
+ * Reads weights and moments back; `step` is the number of updates that they had seen. Throws when a tensor is missing, unexpected or
+ * misshapen.
+ */
 export async function restoreWithMoments(trainer: Trainer, weights: readonly LoadStep[], folder: string, step: number): Promise<void> {
   const { tensors } = await readSafetensors(join(folder, optimizerFile));
   const split = (name: string) => {
@@ -39,12 +47,21 @@ export async function restoreWithMoments(trainer: Trainer, weights: readonly Loa
 
 /** A checkpoint's two tensor files: the student with the kernel's parameters, and the moments. */
 export async function writeTrainerState(trainer: Trainer, folder: string): Promise<void> {
-  await writeTensors(trainer, join(folder, weightsFile), trainer.parameters.map(({ name, shape }) => ({ name, shape, step: { parameter: name } })));
+  await writeTensors(
+    trainer,
+    join(folder, weightsFile),
+    trainer.parameters.map(({ name, shape }) => ({ name, shape, step: { parameter: name } })),
+  );
   await writeMoments(trainer, folder);
 }
 
 /** Reads both back, as restoreWithMoments does. */
 export async function restoreTrainerState(trainer: Trainer, folder: string, step: number): Promise<void> {
   const { tensors } = await readSafetensors(join(folder, weightsFile));
-  await restoreWithMoments(trainer, Array.from(tensors, ([parameter, tensor]) => ({ parameter, source: toBytes(parameter, tensor) })), folder, step);
+  await restoreWithMoments(
+    trainer,
+    Array.from(tensors, ([parameter, tensor]) => ({ parameter, source: toBytes(parameter, tensor) })),
+    folder,
+    step,
+  );
 }

@@ -91,9 +91,10 @@ function mergesOf(pieces: readonly Piece[]): [string, string][] {
 }
 
 /**
- * A SentencePiece BPE model (`tokenizer.model`, the only tokenizer file of the original LLaVA and Vicuna) as the object that a `tokenizer.json` holds.
- * `legacy` is that of Hugging Face's LlamaTokenizer: true puts SentencePiece's dummy space before every stretch of text between special tokens, false
- * before the first alone. Throws KueaError `bad_tokenizer` for a damaged file and for a model of another kind.
+ * A SentencePiece BPE model (`tokenizer.model`, the only tokenizer file of the original LLaVA and Vicuna) as the object that a
+ * `tokenizer.json` holds. `legacy` is that of Hugging Face's LlamaTokenizer: true puts SentencePiece's dummy space before every stretch of
+ * text between special tokens, false before the first alone. Throws KueaError `bad_tokenizer` for a damaged file and for a model of another
+ * kind.
  */
 export function fromSentencePiece(bytes: Buffer, file: string, legacy: boolean): Record<string, unknown> {
   let model: ReturnType<typeof readModel>;
@@ -101,27 +102,51 @@ export function fromSentencePiece(bytes: Buffer, file: string, legacy: boolean):
     model = readModel(bytes);
     if (model.pieces.length === 0) throw new Error('it has no pieces');
   } catch (cause) {
-    throw new KueaError('bad_tokenizer', `expected a SentencePiece model in ${file}, found a damaged or other file: ${(cause as Error).message}`, { cause });
+    throw new KueaError(
+      'bad_tokenizer',
+      `expected a SentencePiece model in ${file}, found a damaged or other file: ${(cause as Error).message}`,
+      { cause },
+    );
   }
   const { pieces, trainer, normalizer, charsmap } = model;
   // TrainerSpec 3: model_type, 2 = BPE. NormalizerSpec 2: precompiled_charsmap, 3: add_dummy_prefix, 4: remove_extra_whitespaces.
-  if (trainer.get(3) !== 2) throw new KueaError('bad_tokenizer', `expected a BPE model in ${file}, as LLaMA's is, found model_type ${trainer.get(3) ?? 1}`);
+  if (trainer.get(3) !== 2)
+    throw new KueaError('bad_tokenizer', `expected a BPE model in ${file}, as LLaMA's is, found model_type ${trainer.get(3) ?? 1}`);
   if (charsmap > 0 || normalizer.get(3) === 0 || (normalizer.get(4) ?? 1) !== 0) {
-    throw new KueaError('bad_tokenizer', `expected ${file} to keep text as it is behind a dummy space, as LLaMA's does, found other normalisation`);
+    throw new KueaError(
+      'bad_tokenizer',
+      `expected ${file} to keep text as it is behind a dummy space, as LLaMA's does, found other normalisation`,
+    );
   }
   const special = (type: number) => type === unknownPiece || type === controlPiece;
-  const added = pieces.flatMap(({ text, type }, id) => (special(type) || type === userDefinedPiece ? [{ id, content: text, normalized: false, special: special(type) }] : []));
+  const added = pieces.flatMap(({ text, type }, id) =>
+    special(type) || type === userDefinedPiece ? [{ id, content: text, normalized: false, special: special(type) }] : [],
+  );
   const space = '▁';
   return {
     version: '1.0',
     added_tokens: added,
     ...(legacy
-      ? { normalizer: { type: 'Sequence', normalizers: [{ type: 'Prepend', prepend: space }, { type: 'Replace', pattern: { String: ' ' }, content: space }] }, pre_tokenizer: null }
+      ? {
+          normalizer: {
+            type: 'Sequence',
+            normalizers: [
+              { type: 'Prepend', prepend: space },
+              { type: 'Replace', pattern: { String: ' ' }, content: space },
+            ],
+          },
+          pre_tokenizer: null,
+        }
       : { normalizer: null, pre_tokenizer: { type: 'Metaspace', replacement: space, prepend_scheme: 'first', split: false } }),
     post_processor: null,
     decoder: {
       type: 'Sequence',
-      decoders: [{ type: 'Replace', pattern: { String: space }, content: ' ' }, { type: 'ByteFallback' }, { type: 'Fuse' }, { type: 'Strip', content: ' ', start: 1, stop: 0 }],
+      decoders: [
+        { type: 'Replace', pattern: { String: space }, content: ' ' },
+        { type: 'ByteFallback' },
+        { type: 'Fuse' },
+        { type: 'Strip', content: ' ', start: 1, stop: 0 },
+      ],
     },
     model: {
       type: 'BPE',

@@ -6,7 +6,9 @@ import { Tokenizer } from '@huggingface/tokenizers';
 import { KueaError } from '../errors.js';
 import { fromSentencePiece } from './sentencepiece.js';
 
-/** Tokens that llava-hf added to LLaMA's: to the original they are text like any other. An image's place is marked by an id of its own here. */
+/**
+ * Tokens that llava-hf added to LLaMA's: to the original they are text like any other. An image's place is marked by an id of its own here.
+ */
 const notText = ['<image>', '<pad>'];
 
 interface TokenizerJson extends Record<string, unknown> {
@@ -25,13 +27,17 @@ export class TextTokenizer {
   readonly eosText: string;
   private readonly tokenizer: Tokenizer;
 
-  /** `json` and `config`: what tokenizer.json and tokenizer_config.json hold; `from` names them in errors. Throws KueaError `bad_tokenizer`. */
+  /**
+   * `json` and `config`: what tokenizer.json and tokenizer_config.json hold; `from` names them in errors. Throws KueaError `bad_tokenizer`.
+   */
   constructor(json: Record<string, unknown>, config: Record<string, unknown>, from: string) {
     const { added_tokens: added = [], ...rest } = json as TokenizerJson;
     try {
       this.tokenizer = new Tokenizer({ ...rest, added_tokens: added.filter(({ content }) => !notText.includes(content)) }, config);
     } catch (cause) {
-      throw new KueaError('bad_tokenizer', `expected a tokenizer in ${from}, found one that cannot be read: ${(cause as Error).message}`, { cause });
+      throw new KueaError('bad_tokenizer', `expected a tokenizer in ${from}, found one that cannot be read: ${(cause as Error).message}`, {
+        cause,
+      });
     }
     const text = (key: string, otherwise: string) => {
       const value = config[key] as { content?: string } | string | null | undefined;
@@ -40,7 +46,11 @@ export class TextTokenizer {
     const id = (token: string) => this.tokenizer.token_to_id(token) ?? added.find(({ content }) => content === token)?.id;
     this.eosText = text('eos_token', '</s>');
     const [bos, eos] = [id(text('bos_token', '<s>')), id(this.eosText)];
-    if (bos === undefined || eos === undefined) throw new KueaError('bad_tokenizer', `expected tokens for the beginning and the end of a text in ${from}, such as <s> and </s>, found none`);
+    if (bos === undefined || eos === undefined)
+      throw new KueaError(
+        'bad_tokenizer',
+        `expected tokens for the beginning and the end of a text in ${from}, such as <s> and </s>, found none`,
+      );
     [this.bos, this.eos, this.unk] = [bos, eos, id(text('unk_token', '<unk>'))];
     this.vocabulary = 1 + [...this.tokenizer.get_vocab().values()].reduce((highest, id) => Math.max(highest, id), 0);
   }
@@ -58,7 +68,8 @@ export class TextTokenizer {
   /** Decodes ids as they come: `push` returns the text that has become certain, whole characters alone; `end` what is left over. */
   stream(): { push(id: number): string; end(): string } {
     const ids: number[] = [];
-    // Text up to `read` has been returned. It is decoded together with the ids from `start` on, for a space at the very start would be taken off.
+    // Text up to `read` has been returned. It is decoded together with the ids from `start` on, for a space at the very start would be
+    // taken off.
     let [start, read] = [0, 0];
     const rest = () => this.decode(ids.slice(start)).slice(this.decode(ids.slice(start, read)).length);
     return {
@@ -87,8 +98,8 @@ async function readJson(file: string): Promise<Record<string, unknown> | null> {
 }
 
 /**
- * The tokenizer of a model's folder: `tokenizer.json` if there is one, else SentencePiece's `tokenizer.model` (with `legacy` of tokenizer_config.json, true
- * when it says nothing, as Hugging Face reads it). Throws KueaError `tokenizer_not_found` or `bad_tokenizer`.
+ * The tokenizer of a model's folder: `tokenizer.json` if there is one, else SentencePiece's `tokenizer.model` (with `legacy` of
+ * tokenizer_config.json, true when it says nothing, as Hugging Face reads it). Throws KueaError `tokenizer_not_found` or `bad_tokenizer`.
  */
 export async function openTokenizer(folder: string): Promise<TextTokenizer> {
   const config = (await readJson(join(folder, 'tokenizer_config.json'))) ?? {};
@@ -96,6 +107,10 @@ export async function openTokenizer(folder: string): Promise<TextTokenizer> {
   if (json) return new TextTokenizer(json, config, join(folder, 'tokenizer.json'));
   const file = join(folder, 'tokenizer.model');
   const model = await readFile(file).catch(() => null);
-  if (!model) throw new KueaError('tokenizer_not_found', `expected tokenizer.json or tokenizer.model in ${folder}, found neither: copy it from the language model that this one was made from`);
+  if (!model)
+    throw new KueaError(
+      'tokenizer_not_found',
+      `expected tokenizer.json or tokenizer.model in ${folder}, found neither: copy it from the language model that this one was made from`,
+    );
   return new TextTokenizer(fromSentencePiece(model, file, config['legacy'] !== false), config, file);
 }

@@ -7,7 +7,9 @@ export const ignoreLabel = -100;
 
 const placeholder = '<image>';
 /** What every conversation begins with. */
-export const system = "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions.";
+export const system =
+  'A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to ' +
+  "the user's questions.";
 
 /** One turn of a conversation, as LLaVA's JSON has it: `from` is human or gpt. */
 export interface Turn {
@@ -25,8 +27,8 @@ export interface Encoded {
 export class UnusableConversation extends Error {}
 
 /**
- * The turns that count, checked: roles alternate from human on (a first turn of another's is left out, as the reference does), text is text, and a
- * conversation with an image names its place once, in a question. Throws UnusableConversation.
+ * The turns that count, checked: roles alternate from human on (a first turn of another's is left out, as the reference does), text is
+ * text, and a conversation with an image names its place once, in a question. Throws UnusableConversation.
  */
 export function checkTurns(turns: unknown, image: boolean): Turn[] {
   if (!Array.isArray(turns) || turns.length === 0) throw new UnusableConversation('no conversation');
@@ -40,7 +42,8 @@ export function checkTurns(turns: unknown, image: boolean): Turn[] {
   });
   if (!checked.some(({ from, value }) => from === 'gpt' && value !== '')) throw new UnusableConversation('no answer to learn');
   if (image) {
-    if (checked.some(({ from, value }) => from === 'gpt' && value.includes(placeholder))) throw new UnusableConversation(`${placeholder} in an answer`);
+    if (checked.some(({ from, value }) => from === 'gpt' && value.includes(placeholder)))
+      throw new UnusableConversation(`${placeholder} in an answer`);
     const places = checked.reduce((n, { value }) => n + value.split(placeholder).length - 1, 0);
     if (places !== 1) throw new UnusableConversation(`${places} times ${placeholder} with one image`);
   }
@@ -52,20 +55,24 @@ function imageFirst(question: string): string {
   return question.includes(placeholder) ? `${placeholder}\n${question.replaceAll(placeholder, '').trim()}`.trim() : question;
 }
 
-/** Ids of a text in which `<image>` stands for an image: each piece is cut on its own, as LLaVA does, which puts a lone space before what follows. */
+/**
+ * Ids of a text in which `<image>` stands for an image: each piece is cut on its own, as LLaVA does, which puts a lone space before what
+ * follows.
+ */
 function encodePieces(tokenizer: TextTokenizer, text: string, image: boolean): number[] {
   if (!image) return tokenizer.encode(text);
   return text.split(placeholder).flatMap((piece, i) => [...(i > 0 ? [imageToken] : []), ...tokenizer.encode(piece)]);
 }
 
 /**
- * Ids and labels of a conversation in the template vicuna_v1, turn by turn: what is asked is context, and each answer with its end of text is to be
- * learnt. The text is cut only where no token can lie across (after "ASSISTANT:", and at the end of text), so the ids are the reference's, which cuts the
- * whole; the space between "ASSISTANT:" and an answer is the dummy space that the tokenizer puts before the answer.
+ * Ids and labels of a conversation in the template vicuna_v1, turn by turn: what is asked is context, and each answer with its end of text
+ * is to be learnt. The text is cut only where no token can lie across (after "ASSISTANT:", and at the end of text), so the ids are the
+ * reference's, which cuts the whole; the space between "ASSISTANT:" and an answer is the dummy space that the tokenizer puts before the
+ * answer.
  *
- * The labels are the reference's too, except where it counts wrongly and then learns nothing of a sample: a question that holds " ASSISTANT: ", an answer
- * that holds "</s>", and a last answer that is empty or missing (or learns "ASSISTANT:" with the answer, after a question that ends so). Here every answer
- * is learnt, and every question is context.
+ * The labels are the reference's too, except where it counts wrongly and then learns nothing of a sample: a question that holds "
+ * ASSISTANT: ", an answer that holds "</s>", and a last answer that is empty or missing (or learns "ASSISTANT:" with the answer, after a
+ * question that ends so). Here every answer is learnt, and every question is context.
  *
  * `turns` have passed `checkTurns`. `<unk>` written out in a text is dropped, as the reference's attention mask does.
  */
@@ -102,11 +109,17 @@ export function encodeConversation(tokenizer: TextTokenizer, turns: readonly Tur
 
 /**
  * Ids of a question up to "ASSISTANT:", for generation. `image` puts one image before it, wherever or whether the question names its place;
- * `system: false` leaves the system's sentence out, as llava-hf's model cards do. Throws KueaError `bad_prompt` when the question names several images.
+ * `system: false` leaves the system's sentence out, as llava-hf's model cards do. Throws KueaError `bad_prompt` when the question names
+ * several images.
  */
-export function encodePrompt(tokenizer: TextTokenizer, question: string, { image, system: opening = true }: { image: boolean; system?: boolean }): number[] {
+export function encodePrompt(
+  tokenizer: TextTokenizer,
+  question: string,
+  { image, system: opening = true }: { image: boolean; system?: boolean },
+): number[] {
   const places = question.split(placeholder).length - 1;
-  if (image && places > 1) throw new KueaError('bad_prompt', `expected ${placeholder} at most once in the question, found it ${places} times`);
+  if (image && places > 1)
+    throw new KueaError('bad_prompt', `expected ${placeholder} at most once in the question, found it ${places} times`);
   const asked = image ? imageFirst(places === 1 ? question : placeholder + question) : question;
   return [tokenizer.bos, ...encodePieces(tokenizer, `${opening ? `${system} ` : ''}USER: ${asked} ASSISTANT:`, image)];
 }

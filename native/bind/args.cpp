@@ -45,17 +45,26 @@ std::array<double, 3> triple(const Napi::Object& object, const char* key) {
 }
 
 ClipVisionArch clip_arch(const Napi::Object& o) {
-  return {integer(o, "width"),     integer(o, "layers"),    integer(o, "heads"),
-          integer(o, "mlpWidth"),  integer(o, "patchSize"), integer(o, "imageSize"),
-          integer(o, "embedDim"),  choice<Activation>(o, "activation", {{"quick_gelu", Activation::quick_gelu}, {"gelu", Activation::gelu}})};
+  return {
+      integer(o, "width"),     integer(o, "layers"),
+      integer(o, "heads"),     integer(o, "mlpWidth"),
+      integer(o, "patchSize"), integer(o, "imageSize"),
+      integer(o, "embedDim"),  choice<Activation>(o, "activation", {{"quick_gelu", Activation::quick_gelu}, {"gelu", Activation::gelu}})};
 }
 
 Arch arch(const Napi::Object& o) {
   if (string(o, "family") == "clip") return clip_arch(o);
   return Dinov2Arch{
-      integer(o, "width"),     integer(o, "layers"),    integer(o, "heads"),     integer(o, "mlpWidth"),
-      integer(o, "patchSize"), integer(o, "imageSize"), integer(o, "registers"), choice<Activation>(o, "ffn", {{"mlp", Activation::gelu}, {"swiglu", Activation::swiglu}}),
-      choice<Interpolation>(o, "interpolation", {{"offset", Interpolation::offset}, {"size", Interpolation::size}, {"antialias", Interpolation::antialias}})};
+      integer(o, "width"),
+      integer(o, "layers"),
+      integer(o, "heads"),
+      integer(o, "mlpWidth"),
+      integer(o, "patchSize"),
+      integer(o, "imageSize"),
+      integer(o, "registers"),
+      choice<Activation>(o, "ffn", {{"mlp", Activation::gelu}, {"swiglu", Activation::swiglu}}),
+      choice<Interpolation>(o, "interpolation",
+                            {{"offset", Interpolation::offset}, {"size", Interpolation::size}, {"antialias", Interpolation::antialias}})};
 }
 
 }  // namespace
@@ -70,11 +79,17 @@ bool boolean(const Napi::Object& object, const char* key) { return get(object, k
 
 Napi::Object object(const Napi::Object& parent, const char* key) { return get(parent, key, napi_object, "an object").As<Napi::Object>(); }
 
-std::vector<uint32_t> rows(const Napi::Object& object, const char* key) { return elements<uint32_t, uint32_t>(object, key, napi_uint32_array, "a Uint32Array"); }
+std::vector<uint32_t> rows(const Napi::Object& object, const char* key) {
+  return elements<uint32_t, uint32_t>(object, key, napi_uint32_array, "a Uint32Array");
+}
 
-std::vector<int64_t> ints(const Napi::Object& object, const char* key) { return elements<int64_t, int32_t>(object, key, napi_int32_array, "an Int32Array"); }
+std::vector<int64_t> ints(const Napi::Object& object, const char* key) {
+  return elements<int64_t, int32_t>(object, key, napi_int32_array, "an Int32Array");
+}
 
-std::vector<float> floats(const Napi::Object& object, const char* key) { return elements<float, float>(object, key, napi_float32_array, "a Float32Array"); }
+std::vector<float> floats(const Napi::Object& object, const char* key) {
+  return elements<float, float>(object, key, napi_float32_array, "a Float32Array");
+}
 
 at::ScalarType dtype(const Napi::Object& o) {
   return choice<at::ScalarType>(o, "dtype", {{"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16}});
@@ -103,23 +118,26 @@ std::vector<LoadStep> load_plan(const Napi::Value& array) {
   return plan;
 }
 
-EncoderSpec encoder_spec(const Napi::Object& o) { return {arch(object(o, "arch")), load_plan(o.Get("weights")), triple(o, "mean"), triple(o, "std")}; }
+EncoderSpec encoder_spec(const Napi::Object& o) {
+  return {arch(object(o, "arch")), load_plan(o.Get("weights")), triple(o, "mean"), triple(o, "std")};
+}
 
 LlavaSpec llava_spec(const Napi::Object& o) {
   const auto llama = object(o, "llama");
-  LlavaSpec spec{.vision = clip_arch(object(o, "vision")),
-                 .mean = triple(o, "mean"),
-                 .std = triple(o, "std"),
-                 .ln_post = choice<bool>(o, "feature", {{"hidden", false}, {"ln_post", true}}),
-                 .llama = {integer(llama, "width"), integer(llama, "layers"), integer(llama, "heads"), integer(llama, "mlpWidth"), integer(llama, "vocabulary"),
-                           number(llama, "rmsNormEps"), number(llama, "ropeTheta")},
-                 .weights = load_plan(o.Get("weights")),
-                 .base = choice<BasePrecision>(
-                     o, "basePrecision",
-                     {{"fp32", BasePrecision::fp32}, {"bf16", BasePrecision::bf16}, {"fp16", BasePrecision::fp16}, {"nf4", BasePrecision::nf4}}),
-                 .compute = precision(o),
-                 .lora = {},
-                 .device = device(o)};
+  LlavaSpec spec{
+      .vision = clip_arch(object(o, "vision")),
+      .mean = triple(o, "mean"),
+      .std = triple(o, "std"),
+      .ln_post = choice<bool>(o, "feature", {{"hidden", false}, {"ln_post", true}}),
+      .llama = {integer(llama, "width"), integer(llama, "layers"), integer(llama, "heads"), integer(llama, "mlpWidth"),
+                integer(llama, "vocabulary"), number(llama, "rmsNormEps"), number(llama, "ropeTheta")},
+      .weights = load_plan(o.Get("weights")),
+      .base = choice<BasePrecision>(
+          o, "basePrecision",
+          {{"fp32", BasePrecision::fp32}, {"bf16", BasePrecision::bf16}, {"fp16", BasePrecision::fp16}, {"nf4", BasePrecision::nf4}}),
+      .compute = precision(o),
+      .lora = {},
+      .device = device(o)};
   if (o.Get("lora").IsObject()) {
     const auto lora = object(o, "lora");
     const auto rank = integer(lora, "rank");
@@ -130,7 +148,8 @@ LlavaSpec llava_spec(const Napi::Object& o) {
 }
 
 KernelKind kernel_kind(const Napi::Object& o) {
-  return choice<KernelKind>(o, "kind", {{"polynomial", KernelKind::polynomial}, {"gaussian", KernelKind::gaussian}, {"cosine", KernelKind::cosine}});
+  return choice<KernelKind>(o, "kind",
+                            {{"polynomial", KernelKind::polynomial}, {"gaussian", KernelKind::gaussian}, {"cosine", KernelKind::cosine}});
 }
 
 at::ScalarType precision(const Napi::Object& o) {

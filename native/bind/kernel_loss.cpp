@@ -39,7 +39,8 @@ Gathered of_rank(const at::Tensor& x, const std::vector<int64_t>& counts, int64_
 }
 
 /** `all`: the rank whose part is wanted, which has `count` rows. */
-Result evaluate(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, Backend backend, bool gradient, const std::optional<Gathered>& all, int64_t count) {
+Result evaluate(const at::Tensor& x, const at::Tensor& y, const KernelParams& params, Backend backend, bool gradient,
+                const std::optional<Gathered>& all, int64_t count) {
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   at::AutoGradMode mode(gradient);
@@ -57,13 +58,15 @@ Napi::Value kernel_loss(const Napi::CallbackInfo& call) {
   const int64_t n = args::integer(o, "n"), d = args::integer(o, "d"), dt = args::integer(o, "dt");
   const auto matrix = [&](const char* key, int64_t columns) {
     const auto array = o.Get(key).As<Napi::Float32Array>();
-    if (n < 1 || columns < 1 || static_cast<int64_t>(array.ElementLength()) != n * columns) throw Napi::RangeError::New(env, std::string("expected n rows in ") + key);
+    if (n < 1 || columns < 1 || static_cast<int64_t>(array.ElementLength()) != n * columns)
+      throw Napi::RangeError::New(env, std::string("expected n rows in ") + key);
     return array;
   };
   auto x = matrix("x", d), y = matrix("y", dt);
   const auto spec = args::object(o, "kernel");
   const auto kind = args::kernel_kind(spec);
-  const double gamma = args::number(spec, "gamma"), c = args::number(spec, "c"), sigma = args::number(spec, "sigma"), sigma_teacher = args::number(spec, "sigmaTeacher");
+  const double gamma = args::number(spec, "gamma"), c = args::number(spec, "c"), sigma = args::number(spec, "sigma"),
+               sigma_teacher = args::number(spec, "sigmaTeacher");
   const bool gradient = args::boolean(o, "gradient");
   std::vector<int64_t> counts;
   int64_t rank = 0;
@@ -71,19 +74,23 @@ Napi::Value kernel_loss(const Napi::CallbackInfo& call) {
     counts = args::ints(o, "counts");
     rank = args::integer(o, "rank");
     const bool negative = std::any_of(counts.begin(), counts.end(), [](int64_t count) { return count < 0; });
-    if (negative || std::accumulate(counts.begin(), counts.end(), int64_t{0}) != n) throw Napi::RangeError::New(env, "expected counts of n rows in all");
+    if (negative || std::accumulate(counts.begin(), counts.end(), int64_t{0}) != n)
+      throw Napi::RangeError::New(env, "expected counts of n rows in all");
     if (rank < 0 || rank >= static_cast<int64_t>(counts.size())) throw Napi::RangeError::New(env, "expected 0 <= rank < counts.length");
   }
   const auto backend = backends.at(args::string(o, "backend"));
   const auto device = o.Get("device").IsString() ? args::device(o) : at::Device(at::kCPU);
   // The arrays stay where they are: referenced until the promise settles, and not to be written meanwhile.
-  auto held = std::make_shared<std::pair<Napi::Reference<Napi::Float32Array>, Napi::Reference<Napi::Float32Array>>>(Napi::Persistent(x), Napi::Persistent(y));
+  auto held = std::make_shared<std::pair<Napi::Reference<Napi::Float32Array>, Napi::Reference<Napi::Float32Array>>>(Napi::Persistent(x),
+                                                                                                                    Napi::Persistent(y));
   auto* px = x.Data();
   auto* py = y.Data();
   return Environment::of(env).on_device(
       env,
       [=] {
-        const auto scalar = [&](double v) { return at::full({}, v, at::TensorOptions().dtype(at::kFloat).device(device)).requires_grad_(gradient); };
+        const auto scalar = [&](double v) {
+          return at::full({}, v, at::TensorOptions().dtype(at::kFloat).device(device)).requires_grad_(gradient);
+        };
         const auto matrix = [&](float* data, int64_t columns) { return at::from_blob(data, {n, columns}, at::kFloat).to(device); };
         const KernelParams params{kind, scalar(gamma), scalar(c), scalar(sigma), sigma_teacher};
         const auto x = matrix(px, d), y = matrix(py, dt);

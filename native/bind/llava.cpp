@@ -35,7 +35,8 @@ Napi::Value prefill(const LlavaHandle& handle, int64_t size, const Napi::Callbac
 }
 
 Napi::Value next(const LlavaHandle& handle, const Napi::CallbackInfo& call) {
-  return Environment::of(call.Env()).on_device(call.Env(), [handle, id = call[0].ToNumber().Int64Value()] { return handle->get().next(id); }, token);
+  return Environment::of(call.Env())
+      .on_device(call.Env(), [handle, id = call[0].ToNumber().Int64Value()] { return handle->get().next(id); }, token);
 }
 
 Napi::Value open_llava(const Napi::CallbackInfo& call) {
@@ -55,17 +56,19 @@ Napi::Value open_llava(const Napi::CallbackInfo& call) {
 }
 
 Napi::Value write_file(const Napi::CallbackInfo& call) {
-  return Environment::of(call.Env()).on_device(call.Env(), [path = call[0].ToString().Utf8Value(), header = bytes(call[1]), steps = write_steps(call[2])] {
-    at::NoGradGuard no_grad;
-    write_plan(path, header, steps, [](const std::string& name, const std::string&) -> at::Tensor {
-      throw Error("bad_plan", "no model is open that could have a parameter " + name);
-    });
-  });
+  return Environment::of(call.Env())
+      .on_device(call.Env(), [path = call[0].ToString().Utf8Value(), header = bytes(call[1]), steps = write_steps(call[2])] {
+        at::NoGradGuard no_grad;
+        write_plan(path, header, steps, [](const std::string& name, const std::string&) -> at::Tensor {
+          throw Error("bad_plan", "no model is open that could have a parameter " + name);
+        });
+      });
 }
 
 Napi::Value nf4(const Napi::CallbackInfo& call) {
   const auto array = call[0].As<Napi::Float32Array>();
-  if (array.ElementLength() == 0 || array.ElementLength() % 64 != 0) throw Napi::RangeError::New(call.Env(), "nf4 expects a multiple of 64 numbers");
+  if (array.ElementLength() == 0 || array.ElementLength() % 64 != 0)
+    throw Napi::RangeError::New(call.Env(), "nf4 expects a multiple of 64 numbers");
   std::vector<float> values(array.Data(), array.Data() + array.ElementLength());
   return Environment::of(call.Env())
       .on_device(

@@ -26,19 +26,25 @@ LoraTrainerSpec lora_trainer_spec(const Napi::Object& o) {
 }
 
 MicroBatch micro_batch(const Napi::Object& o) {
-  return {args::integer(o, "slot"),   args::integer(o, "images"),    args::ints(o, "tokens"),     args::ints(o, "labels"),       args::ints(o, "lengths"),
-          args::ints(o, "imageRows"), args::floats(o, "weights"),    args::rows(o, "sampleKeys"), args::number(o, "denominator")};
+  return {args::integer(o, "slot"),   args::integer(o, "images"),  args::ints(o, "tokens"),
+          args::ints(o, "labels"),    args::ints(o, "lengths"),    args::ints(o, "imageRows"),
+          args::floats(o, "weights"), args::rows(o, "sampleKeys"), args::number(o, "denominator")};
 }
 
 Napi::Value accumulate(const LoraTrainerHandle& handle, const Napi::CallbackInfo& call) {
-  return Environment::of(call.Env()).on_device(call.Env(), [handle, batch = micro_batch(call[0].As<Napi::Object>())] { handle->get().accumulate(batch); });
+  return Environment::of(call.Env()).on_device(call.Env(), [handle, batch = micro_batch(call[0].As<Napi::Object>())] {
+    handle->get().accumulate(batch);
+  });
 }
 
 Napi::Value update(const LoraTrainerHandle& handle, const Napi::CallbackInfo& call) {
   const auto o = call[0].As<Napi::Object>();
   return Environment::of(call.Env())
       .on_device(
-          call.Env(), [handle, lr = args::number(o, "lr"), projector_lr = args::number(o, "projectorLr"), log = args::boolean(o, "log")] { return handle->get().update(lr, projector_lr, log); },
+          call.Env(),
+          [handle, lr = args::number(o, "lr"), projector_lr = args::number(o, "projectorLr"), log = args::boolean(o, "log")] {
+            return handle->get().update(lr, projector_lr, log);
+          },
           [](Napi::Env env, const std::optional<LoraMetrics>& metrics) -> Napi::Value {
             if (!metrics) return env.Null();
             auto out = Napi::Object::New(env);
@@ -94,6 +100,8 @@ Napi::Value open_lora_trainer(const Napi::CallbackInfo& call) {
 
 }  // namespace
 
-void register_lora_trainer(Napi::Env env, Napi::Object exports) { exports.Set("openLoraTrainer", Napi::Function::New(env, open_lora_trainer)); }
+void register_lora_trainer(Napi::Env env, Napi::Object exports) {
+  exports.Set("openLoraTrainer", Napi::Function::New(env, open_lora_trainer));
+}
 
 }  // namespace kuea

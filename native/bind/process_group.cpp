@@ -25,7 +25,10 @@ ProcessGroupSpec group_spec(const Napi::Object& o) {
 Napi::Value gather(const GroupHandle& handle, const Napi::CallbackInfo& call) {
   return Environment::of(call.Env())
       .on_device(
-          call.Env(), [handle, name = call[0].ToString().Utf8Value(), value = call[1].ToString().Utf8Value()] { return handle->get()->gather(name, value); },
+          call.Env(),
+          [handle, name = call[0].ToString().Utf8Value(), value = call[1].ToString().Utf8Value()] {
+            return handle->get()->gather(name, value);
+          },
           [](Napi::Env env, const std::vector<std::string>& values) -> Napi::Value {
             auto list = Napi::Array::New(env, values.size());
             for (uint32_t i = 0; i < values.size(); ++i) list.Set(i, values[i]);
@@ -38,7 +41,8 @@ Napi::Value open_process_group(const Napi::CallbackInfo& call) {
   return environment.on_device(
       call.Env(),
       [spec = group_spec(call[0].As<Napi::Object>())] {
-        return std::make_shared<Handle<std::shared_ptr<ProcessGroup>>>(std::make_unique<std::shared_ptr<ProcessGroup>>(ProcessGroup::open(spec)));
+        return std::make_shared<Handle<std::shared_ptr<ProcessGroup>>>(
+            std::make_unique<std::shared_ptr<ProcessGroup>>(ProcessGroup::open(spec)));
       },
       [&environment](Napi::Env env, const GroupHandle& handle) -> Napi::Value {
         environment.add(handle);
@@ -48,7 +52,8 @@ Napi::Value open_process_group(const Napi::CallbackInfo& call) {
         // These three do not wait for the device thread.
         const auto signals = handle->get()->signals();
         method("requestStop", [signals](const Napi::CallbackInfo&) { signals->stop_wanted = true; });
-        method("stopRequested", [signals](const Napi::CallbackInfo& c) -> Napi::Value { return Napi::Boolean::New(c.Env(), signals->stop_agreed); });
+        method("stopRequested",
+               [signals](const Napi::CallbackInfo& c) -> Napi::Value { return Napi::Boolean::New(c.Env(), signals->stop_agreed); });
         method("lostRank", [signals, watchdog = handle->get()->spec().watchdog](const Napi::CallbackInfo& c) -> Napi::Value {
           const int lost = signals->silent(watchdog);
           return lost < 0 ? c.Env().Null() : Napi::Number::New(c.Env(), lost);
@@ -60,6 +65,8 @@ Napi::Value open_process_group(const Napi::CallbackInfo& call) {
 
 }  // namespace
 
-void register_process_group(Napi::Env env, Napi::Object exports) { exports.Set("openProcessGroup", Napi::Function::New(env, open_process_group)); }
+void register_process_group(Napi::Env env, Napi::Object exports) {
+  exports.Set("openProcessGroup", Napi::Function::New(env, open_process_group));
+}
 
 }  // namespace kuea

@@ -62,7 +62,8 @@ Napi::Value resample(const Napi::CallbackInfo& call) {
   // The only guard between a wrong number and memory that is not ours.
   const auto pixels = static_cast<int64_t>(geometry.width) * geometry.height * geometry.channels;
   const auto window = static_cast<int64_t>(geometry.size) * geometry.size * 3;
-  if (static_cast<int64_t>(source.ByteLength()) < pixels) throw Napi::RangeError::New(call.Env(), "resample: source is smaller than its geometry");
+  if (static_cast<int64_t>(source.ByteLength()) < pixels)
+    throw Napi::RangeError::New(call.Env(), "resample: source is smaller than its geometry");
   if (offset < 0 || static_cast<int64_t>(target.ByteLength()) < offset + window) {
     throw Napi::RangeError::New(call.Env(), "resample: the window does not fit in target at offset");
   }

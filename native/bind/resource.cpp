@@ -12,8 +12,10 @@ at::Tensor from_source(TensorReader& reader, const WriteStep& step) {
   if (!step.merge) return source.to(step.dtype);
   const auto& [a, b, scale] = *step.merge;
   const auto va = reader.view(a), vb = reader.view(b);
-  if (source.dim() != 2 || va.dim() != 2 || vb.dim() != 2 || vb.size(0) != source.size(0) || va.size(1) != source.size(1) || vb.size(1) != va.size(0)) {
-    throw Error("bad_plan", "the shapes of " + a.file + "'s adapter do not fit the tensor of " + step.source->file + " that it is merged into");
+  if (source.dim() != 2 || va.dim() != 2 || vb.dim() != 2 || vb.size(0) != source.size(0) || va.size(1) != source.size(1) ||
+      vb.size(1) != va.size(0)) {
+    throw Error("bad_plan",
+                "the shapes of " + a.file + "'s adapter do not fit the tensor of " + step.source->file + " that it is merged into");
   }
   return at::addmm(source.to(at::kFloat), vb.to(at::kFloat), va.to(at::kFloat), 1, scale).to(step.dtype);
 }
@@ -29,7 +31,8 @@ std::vector<WriteStep> write_steps(const Napi::Value& array) {
     if (given(o, "dtype")) step.dtype = args::dtype(o);
     if (given(o, "merge")) {
       const auto merge = args::object(o, "merge");
-      step.merge = {args::stored_tensor(args::object(merge, "a")), args::stored_tensor(args::object(merge, "b")), args::number(merge, "scale")};
+      step.merge = {args::stored_tensor(args::object(merge, "a")), args::stored_tensor(args::object(merge, "b")),
+                    args::number(merge, "scale")};
     }
     if (given(o, "source")) {
       step.source = args::stored_tensor(args::object(o, "source"));

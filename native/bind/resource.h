@@ -36,7 +36,8 @@ void add_close(Napi::Env env, Napi::Object object, std::shared_ptr<Handle<T>> ha
   object.Set("close", Napi::Function::New(env, [handle](const Napi::CallbackInfo& call) -> Napi::Value {
                auto& environment = Environment::of(call.Env());
                return environment.on_device(
-                   call.Env(), [handle] {
+                   call.Env(),
+                   [handle] {
                      handle->release();
                      release_cached_memory();
                    },

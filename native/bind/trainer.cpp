@@ -44,7 +44,8 @@ Napi::Value step(const TrainerHandle& handle, const Napi::CallbackInfo& call) {
   return Environment::of(call.Env())
       .on_device(
           call.Env(),
-          [handle, slot = args::integer(o, "slot"), count = args::integer(o, "count"), rows = args::rows(o, "rows"), lr = args::number(o, "lr"),
+          [handle, slot = args::integer(o, "slot"), count = args::integer(o, "count"), rows = args::rows(o, "rows"),
+           lr = args::number(o, "lr"),
            log = args::boolean(o, "log")] { return handle->get().step(static_cast<size_t>(slot), count, rows, lr, log); },
           [](Napi::Env env, const std::optional<StepMetrics>& metrics) -> Napi::Value {
             if (!metrics) return env.Null();
@@ -76,28 +77,30 @@ Napi::Value embed(const TrainerHandle& handle, const Napi::CallbackInfo& call) {
 
 Napi::Value open_cache(const TrainerHandle& handle, const Napi::CallbackInfo& call) {
   const auto o = call[0].As<Napi::Object>();
-  const CacheSpec spec{args::string(o, "file"), args::integer(o, "rows"), args::integer(o, "original"), args::integer(o, "teacher"), args::integer(o, "present")};
+  const CacheSpec spec{args::string(o, "file"), args::integer(o, "rows"), args::integer(o, "original"), args::integer(o, "teacher"),
+                       args::integer(o, "present")};
   return Environment::of(call.Env()).on_device(call.Env(), [handle, spec] { handle->get().open_cache(spec); });
 }
 
 Napi::Value open_trainer(const Napi::CallbackInfo& call) {
   const auto o = call[0].As<Napi::Object>();
-  return Environment::of(call.Env()).on_device(
-      call.Env(),
-      [spec = trainer_spec(o), distributed = args::boolean(o, "distributed")]() mutable {
-        if (distributed) spec.group = ProcessGroup::current();
-        return std::make_shared<Handle<AlignTrainer>>(std::make_unique<AlignTrainer>(spec));
-      },
-      [](Napi::Env env, const TrainerHandle& handle) -> Napi::Value {
-        auto object = trainer_object(env, handle);
-        const auto method = [&](const char* name, Napi::Value (*function)(const TrainerHandle&, const Napi::CallbackInfo&)) {
-          object.Set(name, Napi::Function::New(env, [handle, function](const Napi::CallbackInfo& c) { return function(handle, c); }));
-        };
-        method("openCache", open_cache);
-        method("step", step);
-        method("embed", embed);
-        return object;
-      });
+  return Environment::of(call.Env())
+      .on_device(
+          call.Env(),
+          [spec = trainer_spec(o), distributed = args::boolean(o, "distributed")]() mutable {
+            if (distributed) spec.group = ProcessGroup::current();
+            return std::make_shared<Handle<AlignTrainer>>(std::make_unique<AlignTrainer>(spec));
+          },
+          [](Napi::Env env, const TrainerHandle& handle) -> Napi::Value {
+            auto object = trainer_object(env, handle);
+            const auto method = [&](const char* name, Napi::Value (*function)(const TrainerHandle&, const Napi::CallbackInfo&)) {
+              object.Set(name, Napi::Function::New(env, [handle, function](const Napi::CallbackInfo& c) { return function(handle, c); }));
+            };
+            method("openCache", open_cache);
+            method("step", step);
+            method("embed", embed);
+            return object;
+          });
 }
 
 }  // namespace

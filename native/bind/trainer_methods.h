@@ -52,7 +52,8 @@ inline Napi::Value ring_slots(Napi::Env env, const std::shared_ptr<BatchRing>& r
   auto list = Napi::Array::New(env, ring->count());
   for (uint32_t i = 0; i < ring->count(); ++i) {
     auto* owner = new std::shared_ptr<BatchRing>(ring);
-    auto buffer = Napi::ArrayBuffer::New(env, ring->slot(i), ring->bytes(), [](Napi::BasicEnv, void*, std::shared_ptr<BatchRing>* held) { delete held; }, owner);
+    auto buffer = Napi::ArrayBuffer::New(
+        env, ring->slot(i), ring->bytes(), [](Napi::BasicEnv, void*, std::shared_ptr<BatchRing>* held) { delete held; }, owner);
     list.Set(i, Napi::Uint8Array::New(env, ring->bytes(), buffer, 0));
   }
   return list;

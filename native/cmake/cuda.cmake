@@ -1,9 +1,11 @@
-# The CUDA flavour: KUEA_CUDA is CUDA's major version, KUEA_CUDA_HOME the toolkit that has nvcc. CMake's own CUDA language knows C++20 only for
-# compilers older than 13 in the versions that distributions ship, and looks for libraries that the wheels do not have; nvcc needs neither.
+# The CUDA flavour: KUEA_CUDA is CUDA's major version, KUEA_CUDA_HOME the toolkit that has nvcc. CMake's own CUDA language knows C++20 only
+# for compilers older than 13 in the versions that distributions ship, and looks for libraries that the wheels do not have; nvcc needs
+# neither.
 
 # NVIDIA's libraries: a folder nvidia/ beside the libtorch of a wheel, else in libtorch's own lib/ or in the toolkit.
 get_filename_component(NVIDIA ${KUEA_LIBTORCH}/../nvidia ABSOLUTE)
-foreach(pattern ${NVIDIA}/cu${KUEA_CUDA}/lib/libcudart.so.* ${KUEA_LIBTORCH}/lib/libcudart*.so* ${KUEA_CUDA_HOME}/lib64/libcudart.so.${KUEA_CUDA})
+foreach(pattern ${NVIDIA}/cu${KUEA_CUDA}/lib/libcudart.so.* ${KUEA_LIBTORCH}/lib/libcudart*.so*
+                ${KUEA_CUDA_HOME}/lib64/libcudart.so.${KUEA_CUDA})
   if(NOT CUDART)
     file(GLOB CUDART ${pattern})
   endif()
@@ -16,7 +18,8 @@ list(GET CUDART 0 CUDART)
 set(CUDA_LIBRARIES ${CUDART})
 set(CUDA_INCLUDES ${KUEA_CUDA_HOME}/include)
 if(EXISTS ${NVIDIA}/cu${KUEA_CUDA}/include)
-  # cuBLAS, cuSPARSE, cuSOLVER: libtorch's headers name them, and a toolkit may be installed without. The wheels in turn lack the compiler's own.
+  # cuBLAS, cuSPARSE, cuSOLVER: libtorch's headers name them, and a toolkit may be installed without. The wheels in turn lack the compiler's
+  # own.
   list(APPEND CUDA_INCLUDES ${NVIDIA}/cu${KUEA_CUDA}/include)
 endif()
 if(NCCL)

@@ -47,7 +47,9 @@ c10::intrusive_ptr<c10d::Backend> make_gloo(const c10::intrusive_ptr<c10d::Store
   const auto options = Gloo::Options::create(spec.timeout);
   const char* interface = std::getenv("GLOO_SOCKET_IFNAME");
   const auto address = address_towards(spec.master_addr, spec.master_port);
-  options->devices.push_back(interface != nullptr ? Gloo::createDeviceForInterface(interface) : address.empty() ? Gloo::createDefaultDevice() : Gloo::createDeviceForHostname(address));
+  options->devices.push_back(interface != nullptr ? Gloo::createDeviceForInterface(interface)
+                             : address.empty()    ? Gloo::createDefaultDevice()
+                                                  : Gloo::createDeviceForHostname(address));
   return c10::make_intrusive<Gloo>(store, spec.rank, spec.size, options);
 }
 
@@ -71,7 +73,8 @@ c10::intrusive_ptr<c10d::ProcessGroup> make_process_group(const c10::intrusive_p
 #ifdef KUEA_CUDA
   if (spec.nccl) group->setBackend(at::kCUDA, Type::NCCL, make_nccl(store, spec));
 #else
-  if (spec.nccl) throw Error("no_nccl", "this build has no NCCL: use the gloo backend, or build for CUDA with npm run build:native -- --cuda");
+  if (spec.nccl)
+    throw Error("no_nccl", "this build has no NCCL: use the gloo backend, or build for CUDA with npm run build:native -- --cuda");
 #endif
   return group;
 }

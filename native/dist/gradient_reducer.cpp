@@ -25,12 +25,14 @@ GradientReducer::GradientReducer(const std::vector<Parameter>& parameters, std::
   std::vector<at::Tensor> tensors;
   for (const auto& parameter : parameters) tensors.push_back(parameter.value);
   const std::vector<bool> sparse(tensors.size(), false);
-  auto buckets = std::get<0>(c10d::compute_bucket_assignment_by_size(tensors, {c10d::kDefaultFirstBucketBytes, c10d::kDefaultBucketBytesCap}, sparse));
+  auto buckets =
+      std::get<0>(c10d::compute_bucket_assignment_by_size(tensors, {c10d::kDefaultFirstBucketBytes, c10d::kDefaultBucketBytesCap}, sparse));
   // Gradients come from the last layer to the first.
   std::reverse(buckets.begin(), buckets.end());
   constexpr bool find_unused = false, views = true;
   reducer_ = std::make_unique<c10d::Reducer>(tensors, buckets, group_->c10d(), sparse, c10d::kDefaultBucketBytesCap, find_unused, views,
-                                             std::unordered_map<size_t, std::string>{}, c10d::kDefaultFirstBucketBytes, false, false, std::vector<int64_t>{});
+                                             std::unordered_map<size_t, std::string>{}, c10d::kDefaultFirstBucketBytes, false, false,
+                                             std::vector<int64_t>{});
   auto sum = std::make_unique<Sum>(group_->c10d());
   sum_ = sum.get();
   reducer_->register_comm_hook(std::move(sum));

@@ -21,8 +21,8 @@ std::vector<uint8_t> beat(uint64_t count) {
 
 void Heartbeat::announce(c10d::Store& store, int rank) { store.set(key(rank), beat(0)); }
 
-Heartbeat::Heartbeat(c10::intrusive_ptr<c10d::Store> store, int rank, int size, std::chrono::milliseconds patience, std::function<void()> heard,
-                     std::function<void(int)> lost)
+Heartbeat::Heartbeat(c10::intrusive_ptr<c10d::Store> store, int rank, int size, std::chrono::milliseconds patience,
+                     std::function<void()> heard, std::function<void(int)> lost)
     : store_(std::move(store)), heard_(std::move(heard)), lost_(std::move(lost)), thread_([=, this] { run(rank, size, patience); }) {}
 
 Heartbeat::~Heartbeat() {

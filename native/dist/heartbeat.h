@@ -16,14 +16,15 @@ class Store;
 namespace kuea {
 
 /**
- * A thread that says once a second through the store that this process lives, and listens to the others. A process that is killed, stopped or
- * whose machine has gone is silent, whatever its peers wait for.
+ * A thread that says once a second through the store that this process lives, and listens to the others. A process that is killed, stopped
+ * or whose machine has gone is silent, whatever its peers wait for.
  */
 class Heartbeat {
  public:
   /**
-   * `store` is this thread's own connection; every rank must have called announce. `heard` is called each time that the store has answered: it does not when
-   * rank 0 is stopped or out of reach, and this thread then waits for it as long as TCP does. `lost` is called with the rank that was silent for so long.
+   * `store` is this thread's own connection; every rank must have called announce. `heard` is called each time that the store has answered:
+   * it does not when rank 0 is stopped or out of reach, and this thread then waits for it as long as TCP does. `lost` is called with the
+   * rank that was silent for so long.
    */
   Heartbeat(c10::intrusive_ptr<c10d::Store> store, int rank, int size, std::chrono::milliseconds patience, std::function<void()> heard,
             std::function<void(int)> lost);

@@ -33,9 +33,11 @@ c10::intrusive_ptr<c10d::Store> connect(const ProcessGroupSpec& spec, bool serve
   } catch (const c10::Error& e) {
     const std::string why = e.what_without_backtrace();
     if (server && why.find("EADDRINUSE") != std::string::npos) {
-      throw Error("port_in_use", "rank 0 cannot listen on port " + std::to_string(spec.master_port) + ": another process has it; choose another MASTER_PORT (--master-port)");
+      throw Error("port_in_use", "rank 0 cannot listen on port " + std::to_string(spec.master_port) +
+                                     ": another process has it; choose another MASTER_PORT (--master-port)");
     }
-    throw Error("unreachable_master", "rank " + std::to_string(spec.rank) + " cannot reach rank 0 at " + place + " within " + std::to_string(timeout.count() / 1000) +
+    throw Error("unreachable_master", "rank " + std::to_string(spec.rank) + " cannot reach rank 0 at " + place + " within " +
+                                          std::to_string(timeout.count() / 1000) +
                                           " s: is it running there, and does a firewall let the port through? (" + first_line(why) + ")");
   }
 }
@@ -66,7 +68,8 @@ ProcessGroup::ProcessGroup(const ProcessGroupSpec& spec) : spec_(spec), store_(c
   guard("connecting", [&] { group_ = make_process_group(store_, spec_); });
   const auto heard = [signals = signals_] { signals->heard = std::chrono::steady_clock::now(); };
   heard();
-  heartbeat_.emplace(connect(spec_, false, spec_.watchdog), spec_.rank, spec_.size, spec_.watchdog, heard, [signals = signals_](int rank) { signals->lost = rank; });
+  heartbeat_.emplace(connect(spec_, false, spec_.watchdog), spec_.rank, spec_.size, spec_.watchdog, heard,
+                     [signals = signals_](int rank) { signals->lost = rank; });
 }
 
 ProcessGroup::~ProcessGroup() {
@@ -103,8 +106,8 @@ std::vector<std::string> ProcessGroup::gather(const std::string& name, const std
       }
       if (missing.empty()) throw;
       failed_ = true;
-      throw Error("rank_failed", "rank " + missing + " did not come to \"" + name + "\" within " + std::to_string(timeout.count() / 1000) + " s (of " +
-                                     std::to_string(spec_.size) + " ranks)");
+      throw Error("rank_failed", "rank " + missing + " did not come to \"" + name + "\" within " + std::to_string(timeout.count() / 1000) +
+                                     " s (of " + std::to_string(spec_.size) + " ranks)");
     }
     for (const auto& bytes : store_->multiGet(keys)) values.emplace_back(bytes.begin(), bytes.end());
   });
@@ -134,7 +137,8 @@ void ProcessGroup::guard(const char* what, const std::function<void()>& work) {
 
 double ProcessGroup::take_seconds() { return std::exchange(seconds_, 0); }
 
-void ProcessGroup::exchange(const char* what, const at::Tensor& on, const std::function<c10::intrusive_ptr<c10d::Work>(c10d::Backend&)>& start) {
+void ProcessGroup::exchange(const char* what, const at::Tensor& on,
+                            const std::function<c10::intrusive_ptr<c10d::Work>(c10d::Backend&)>& start) {
   const auto since = std::chrono::steady_clock::now();
   guard(what, [&] { start(*group_->getBackend(on.device().type()))->wait(); });
   seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count();

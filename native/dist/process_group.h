@@ -40,14 +40,16 @@ struct GroupSignals {
   std::atomic<int> lost{-1};
   /** When the store last answered the heartbeat. */
   std::atomic<std::chrono::steady_clock::time_point> heard{};
-  /** A rank that has been silent for the watchdog's time, or -1. Rank 0 when the store is: it may be stopped, or its machine out of reach. */
+  /**
+   * A rank that has been silent for the watchdog's time, or -1. Rank 0 when the store is: it may be stopped, or its machine out of reach.
+   */
   int silent(std::chrono::milliseconds watchdog) const;
 };
 
 /**
- * All processes that train together: c10d's TCPStore, hosted by rank 0, and its process group (Gloo for CPU tensors, NCCL for CUDA ones). Every function
- * that talks to the other ranks is called by all of them in the same order, with tensors of the same shapes, on the device thread; it throws Error
- * `rank_failed` when one of them has gone or does not answer in time.
+ * All processes that train together: c10d's TCPStore, hosted by rank 0, and its process group (Gloo for CPU tensors, NCCL for CUDA ones).
+ * Every function that talks to the other ranks is called by all of them in the same order, with tensors of the same shapes, on the device
+ * thread; it throws Error `rank_failed` when one of them has gone or does not answer in time.
  */
 class ProcessGroup {
  public:

@@ -10,7 +10,8 @@ namespace {
 KUEA_INLINE int64_t seen_by(int64_t row, int64_t keys, int64_t seen) { return seen + row < keys ? seen + row : keys; }
 
 template <class T>
-KUEA_INLINE void forward(const float* __restrict s, T* __restrict p, float* logsumexp, int64_t count, int64_t keys, int64_t seen, float scale) {
+KUEA_INLINE void forward(const float* __restrict s, T* __restrict p, float* logsumexp, int64_t count, int64_t keys, int64_t seen,
+                         float scale) {
   for (int64_t row = 0; row < count; ++row, s += keys, p += keys) {
     const int64_t end = seen_by(row, keys, seen);
     float largest = s[0];
@@ -28,8 +29,8 @@ KUEA_INLINE void forward(const float* __restrict s, T* __restrict p, float* logs
 }
 
 template <class T>
-KUEA_INLINE void backward(const float* __restrict s, const T* __restrict dp, const float* logsumexp, const float* delta, T* __restrict p, T* __restrict ds, int64_t count,
-                          int64_t keys, int64_t seen, float scale) {
+KUEA_INLINE void backward(const float* __restrict s, const T* __restrict dp, const float* logsumexp, const float* delta, T* __restrict p,
+                          T* __restrict ds, int64_t count, int64_t keys, int64_t seen, float scale) {
   for (int64_t row = 0; row < count; ++row, s += keys, dp += keys, p += keys, ds += keys) {
     const int64_t end = seen_by(row, keys, seen);
     const float sum = logsumexp[row], mean = delta[row];
@@ -49,12 +50,12 @@ KUEA_CLONES void forward_float(const float* s, float* p, float* logsumexp, int64
 KUEA_CLONES void forward_bf16(const float* s, Bf16* p, float* logsumexp, int64_t count, int64_t keys, int64_t seen, float scale) {
   forward(s, p, logsumexp, count, keys, seen, scale);
 }
-KUEA_CLONES void backward_float(const float* s, const float* dp, const float* logsumexp, const float* delta, float* p, float* ds, int64_t count, int64_t keys, int64_t seen,
-                                float scale) {
+KUEA_CLONES void backward_float(const float* s, const float* dp, const float* logsumexp, const float* delta, float* p, float* ds,
+                                int64_t count, int64_t keys, int64_t seen, float scale) {
   backward(s, dp, logsumexp, delta, p, ds, count, keys, seen, scale);
 }
-KUEA_CLONES void backward_bf16(const float* s, const Bf16* dp, const float* logsumexp, const float* delta, Bf16* p, Bf16* ds, int64_t count, int64_t keys, int64_t seen,
-                               float scale) {
+KUEA_CLONES void backward_bf16(const float* s, const Bf16* dp, const float* logsumexp, const float* delta, Bf16* p, Bf16* ds, int64_t count,
+                               int64_t keys, int64_t seen, float scale) {
   backward(s, dp, logsumexp, delta, p, ds, count, keys, seen, scale);
 }
 
@@ -66,12 +67,12 @@ void causal_softmax(const float* s, float* p, float* logsumexp, int64_t count, i
 void causal_softmax(const float* s, Bf16* p, float* logsumexp, int64_t count, int64_t keys, int64_t seen, float scale) {
   forward_bf16(s, p, logsumexp, count, keys, seen, scale);
 }
-void causal_softmax_backward(const float* s, const float* dp, const float* logsumexp, const float* delta, float* p, float* ds, int64_t count, int64_t keys, int64_t seen,
-                             float scale) {
+void causal_softmax_backward(const float* s, const float* dp, const float* logsumexp, const float* delta, float* p, float* ds,
+                             int64_t count, int64_t keys, int64_t seen, float scale) {
   backward_float(s, dp, logsumexp, delta, p, ds, count, keys, seen, scale);
 }
-void causal_softmax_backward(const float* s, const Bf16* dp, const float* logsumexp, const float* delta, Bf16* p, Bf16* ds, int64_t count, int64_t keys, int64_t seen,
-                             float scale) {
+void causal_softmax_backward(const float* s, const Bf16* dp, const float* logsumexp, const float* delta, Bf16* p, Bf16* ds, int64_t count,
+                             int64_t keys, int64_t seen, float scale) {
   backward_bf16(s, dp, logsumexp, delta, p, ds, count, keys, seen, scale);
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// Compiles a function once for each of these machines; which one runs is decided by the processor's features when the addon is loaded. (Names such
-// as arch=haswell would ask for that very processor of that very maker.)
+// Compiles a function once for each of these machines; which one runs is decided by the processor's features when the addon is loaded.
+// (Names such as arch=haswell would ask for that very processor of that very maker.)
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
 #define KUEA_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #elif defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)

@@ -8,7 +8,8 @@ namespace kuea::kernels {
 namespace {
 
 template <class T>
-KUEA_INLINE void rows_of(T* __restrict logits, const int64_t* targets, const float* weights, float* losses, int64_t rows, int64_t vocabulary, bool gradient) {
+KUEA_INLINE void rows_of(T* __restrict logits, const int64_t* targets, const float* weights, float* losses, int64_t rows,
+                         int64_t vocabulary, bool gradient) {
   for (int64_t row = 0; row < rows; ++row, logits += vocabulary) {
     float largest = -INFINITY;
     // x - x is 0 of a finite number alone: the sum tells what exponential() would hide.
@@ -33,19 +34,23 @@ KUEA_INLINE void rows_of(T* __restrict logits, const int64_t* targets, const flo
   }
 }
 
-KUEA_CLONES void rows_float(float* logits, const int64_t* targets, const float* weights, float* losses, int64_t rows, int64_t vocabulary, bool gradient) {
+KUEA_CLONES void rows_float(float* logits, const int64_t* targets, const float* weights, float* losses, int64_t rows, int64_t vocabulary,
+                            bool gradient) {
   rows_of(logits, targets, weights, losses, rows, vocabulary, gradient);
 }
-KUEA_CLONES void rows_bf16(Bf16* logits, const int64_t* targets, const float* weights, float* losses, int64_t rows, int64_t vocabulary, bool gradient) {
+KUEA_CLONES void rows_bf16(Bf16* logits, const int64_t* targets, const float* weights, float* losses, int64_t rows, int64_t vocabulary,
+                           bool gradient) {
   rows_of(logits, targets, weights, losses, rows, vocabulary, gradient);
 }
 
 }  // namespace
 
-void cross_entropy(float* logits, const int64_t* targets, const float* weights, float* losses, int64_t rows, int64_t vocabulary, bool gradient) {
+void cross_entropy(float* logits, const int64_t* targets, const float* weights, float* losses, int64_t rows, int64_t vocabulary,
+                   bool gradient) {
   rows_float(logits, targets, weights, losses, rows, vocabulary, gradient);
 }
-void cross_entropy(Bf16* logits, const int64_t* targets, const float* weights, float* losses, int64_t rows, int64_t vocabulary, bool gradient) {
+void cross_entropy(Bf16* logits, const int64_t* targets, const float* weights, float* losses, int64_t rows, int64_t vocabulary,
+                   bool gradient) {
   rows_bf16(logits, targets, weights, losses, rows, vocabulary, gradient);
 }
 

@@ -19,10 +19,18 @@ KUEA_INLINE void apply(const T* __restrict x, T* __restrict y, const DropoutMask
   }
 }
 
-KUEA_CLONES void apply_float(const float* x, float* y, const DropoutMask& mask, int64_t rows, int64_t width) { apply<false>(x, y, mask, rows, width); }
-KUEA_CLONES void apply_bf16(const Bf16* x, Bf16* y, const DropoutMask& mask, int64_t rows, int64_t width) { apply<false>(x, y, mask, rows, width); }
-KUEA_CLONES void add_float(const float* x, float* y, const DropoutMask& mask, int64_t rows, int64_t width) { apply<true>(x, y, mask, rows, width); }
-KUEA_CLONES void add_bf16(const Bf16* x, Bf16* y, const DropoutMask& mask, int64_t rows, int64_t width) { apply<true>(x, y, mask, rows, width); }
+KUEA_CLONES void apply_float(const float* x, float* y, const DropoutMask& mask, int64_t rows, int64_t width) {
+  apply<false>(x, y, mask, rows, width);
+}
+KUEA_CLONES void apply_bf16(const Bf16* x, Bf16* y, const DropoutMask& mask, int64_t rows, int64_t width) {
+  apply<false>(x, y, mask, rows, width);
+}
+KUEA_CLONES void add_float(const float* x, float* y, const DropoutMask& mask, int64_t rows, int64_t width) {
+  apply<true>(x, y, mask, rows, width);
+}
+KUEA_CLONES void add_bf16(const Bf16* x, Bf16* y, const DropoutMask& mask, int64_t rows, int64_t width) {
+  apply<true>(x, y, mask, rows, width);
+}
 
 }  // namespace
 

@@ -18,7 +18,10 @@ KUEA_INLINE uint32_t mix(uint32_t x) {
 /** Multiplied by a counter before it is mixed in: 2^32 over the golden ratio, odd. */
 inline constexpr uint32_t golden = 0x9e3779b9u;
 
-/** Which numbers are dropped: row r, feature i when mix(mix(keys[r] ^ module * golden) ^ i * golden) < threshold. Kept ones are multiplied by scale. */
+/**
+ * Which numbers are dropped: row r, feature i when mix(mix(keys[r] ^ module * golden) ^ i * golden) < threshold. Kept ones are multiplied
+ * by scale.
+ */
 struct DropoutMask {
   const uint32_t* keys;
   uint32_t module, threshold;

@@ -20,13 +20,13 @@ struct RowSums {
 };
 
 struct RowInput {
-  float* s;            // [n]: x_i.x_j, becomes g_ij
-  const float* t;      // [n]: y_i.y_j
-  const float* bj;     // of the columns
+  float* s;         // [n]: x_i.x_j, becomes g_ij
+  const float* t;   // [n]: y_i.y_j
+  const float* bj;  // of the columns
   const float* bj_t;
-  float* u_columns;    // [n]
+  float* u_columns;  // [n]
   int64_t n;
-  int64_t diagonal;    // column of the diagonal, or -1
+  int64_t diagonal;  // column of the diagonal, or -1
   float bi, bi_t;
 };
 
@@ -138,7 +138,8 @@ TileSums sweep_tile(const Alignment& a, const AlignmentRows& rows, int64_t i, in
   const auto gamma_t = static_cast<float>(1 / static_cast<double>(a.dt));
   TileSums sums;
   for (int64_t row = 0; row < ni; ++row) {
-    const RowInput in{s + row * nj, t + row * nj, rows.student + j, rows.teacher + j, u_columns, nj, mirrored ? -1 : row, rows.student[i + row], rows.teacher[i + row]};
+    const RowInput in{s + row * nj, t + row * nj,        rows.student + j,      rows.teacher + j,     u_columns,
+                      nj,           mirrored ? -1 : row, rows.student[i + row], rows.teacher[i + row]};
     RowSums r{};
     switch (a.kind) {
       case KernelKind::polynomial:

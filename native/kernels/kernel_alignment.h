@@ -11,12 +11,12 @@ enum class KernelKind { polynomial, gaussian, cosine };
 namespace kuea::kernels {
 
 /** Row-major C [m, n] = A B + beta C, with A [m, k] (or its transpose, stored [k, m]) and B [k, n] (or stored [n, k]). Single-threaded. */
-using Gemm = void (*)(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float beta,
-                      float* c, int64_t ldc);
+using Gemm = void (*)(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
+                      int64_t ldb, float beta, float* c, int64_t ldc);
 
 /**
- * L = mean_ij (K_ij - T_ij)^2 and its gradients, a tile of the two n x n matrices at a time; neither matrix ever exists. K is the kernel of X, T that
- * of Y. With s = x_i.x_j:
+ * L = mean_ij (K_ij - T_ij)^2 and its gradients, a tile of the two n x n matrices at a time; neither matrix ever exists. K is the kernel of
+ * X, T that of Y. With s = x_i.x_j:
  *
  *   polynomial  K = r^3, r = (gamma s + c) b_i b_j, b_i = (gamma s_ii + c)^(-1/2); the teacher has gamma = 1/dt, c = 1
  *   cosine      K = r = s b_i b_j, b_i = 1/|x_i|
@@ -38,8 +38,8 @@ struct Alignment {
 struct AlignmentRows {
   float* student;  // b_i, or |x_i|^2 for gaussian
   float* teacher;
-  float* dx;       // [n, d]: first sum_j g_ij x_j, dX after finish_rows
-  double* q;       // [n]: first u_i (see the sources), q_i after finish_rows
+  float* dx;  // [n, d]: first sum_j g_ij x_j, dX after finish_rows
+  double* q;  // [n]: first u_i (see the sources), q_i after finish_rows
 };
 
 /** Sums of one tile, counted twice when it stands for its mirror image too. */

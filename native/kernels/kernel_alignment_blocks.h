@@ -11,8 +11,9 @@
 #define KUEA_UNROLL_8
 #endif
 
-// What one block of threads does, written once for the GPU and for its twin. A block program is a sequence of team.each(phase): every thread runs the
-// phase, and none begins the next before all have ended this one. A thread keeps its State from phase to phase (registers), all share `shared`.
+// What one block of threads does, written once for the GPU and for its twin. A block program is a sequence of team.each(phase): every
+// thread runs the phase, and none begins the next before all have ended this one. A thread keeps its State from phase to phase (registers),
+// all share `shared`.
 namespace kuea::kernels::grid {
 
 /** Rows and columns of a tile of the two matrices, and how many elements of x or y are in shared memory at a time. */
@@ -28,8 +29,8 @@ struct alignas(16) Four {
 using Product = float[mine][mine];
 
 /**
- * Place of (k, i) in a tile of shared memory, [k, side]. Groups of four i stay together, to be read at once; their order changes with k so that the 32
- * threads that write, or read, at a time meet 32 banks.
+ * Place of (k, i) in a tile of shared memory, [k, side]. Groups of four i stay together, to be read at once; their order changes with k so
+ * that the 32 threads that write, or read, at a time meet 32 banks.
  */
 KUEA_DEVICE inline int place(int k, int i) { return k * side + (i ^ (((k ^ (k >> 2)) & 7) << 2)); }
 
@@ -61,7 +62,9 @@ KUEA_DEVICE inline void clear(Product& product) {
 /** Numbers of rows and columns fit an int; what lies before a row does not. */
 KUEA_DEVICE inline int64_t offset(int64_t row, int64_t d) { return row * d; }
 
-/** Thread's part of copying matrix[first ... first + side)[k0 ... k0 + depth) into a tile [depth, side]; 0 from row `last` and column d on. */
+/**
+ * Thread's part of copying matrix[first ... first + side)[k0 ... k0 + depth) into a tile [depth, side]; 0 from row `last` and column d on.
+ */
 KUEA_DEVICE inline void load_transposed(float* tile, const float* matrix, int d, int first, int last, int k0, int thread) {
   constexpr int loads = side * depth / sweep_threads, k_groups = depth / 8;
   const int lane = thread % 32, warp = thread / 32;
@@ -78,7 +81,8 @@ KUEA_DEVICE inline void load_straight(float* tile, const float* matrix, int d, i
   constexpr int step = sweep_threads / side;
   const int k = thread % side;
   KUEA_UNROLL
-  for (int j = thread / side; j < side; j += step) tile[place(j, k)] = first + j < last && k0 + k < d ? matrix[offset(first + j, d) + k0 + k] : 0.0f;
+  for (int j = thread / side; j < side; j += step)
+    tile[place(j, k)] = first + j < last && k0 + k < d ? matrix[offset(first + j, d) + k0 + k] : 0.0f;
 }
 
 /** The scalars of the entries, read where the sweep runs. */
@@ -89,7 +93,8 @@ KUEA_DEVICE inline EntryScalars entry_scalars(const GridAlignment& a) {
   return {*a.gamma, *a.c, 1 / static_cast<float>(a.dt), -0.5f / (sigma * sigma), -0.5f / (a.sigma_teacher * a.sigma_teacher), scale};
 }
 
-KUEA_DEVICE inline Entry entry(KernelKind kind, const EntryScalars& p, float s, float t, float bi, float bj, float bi_t, float bj_t, bool diagonal) {
+KUEA_DEVICE inline Entry entry(KernelKind kind, const EntryScalars& p, float s, float t, float bi, float bj, float bi_t, float bj_t,
+                               bool diagonal) {
   switch (kind) {
     case KernelKind::polynomial:
       return polynomial_entry(p, s, t, bi * bj, bi_t * bj_t, diagonal);
@@ -150,7 +155,8 @@ struct SweepState {
 };
 
 /** Sums one thread's entries of the tile at (row, column); its products s become g. */
-KUEA_DEVICE inline void entries(SweepState& state, SweepShared& shared, const GridAlignment& a, const GridBuffers& b, int thread, int row, int column) {
+KUEA_DEVICE inline void entries(SweepState& state, SweepShared& shared, const GridAlignment& a, const GridBuffers& b, int thread, int row,
+                                int column) {
   const auto scalars = entry_scalars(a);
   const int end = static_cast<int>(a.end), n = static_cast<int>(a.n);
   float loss = 0, g = 0, distance = 0;
@@ -164,7 +170,8 @@ KUEA_DEVICE inline void entries(SweepState& state, SweepShared& shared, const Gr
         state.s[i][j] = 0;
         continue;
       }
-      const auto found = entry(a.kind, scalars, state.s[i][j], state.t[i][j], bi, b.student[column + j], bi_t, b.teacher[column + j], row + i == column + j);
+      const auto found = entry(a.kind, scalars, state.s[i][j], state.t[i][j], bi, b.student[column + j], bi_t, b.teacher[column + j],
+                               row + i == column + j);
       state.s[i][j] = found.g;
       loss += found.loss;
       g += found.g;
@@ -180,7 +187,8 @@ KUEA_DEVICE inline void entries(SweepState& state, SweepShared& shared, const Gr
 
 /** S = X_I X_J^T of one tile into `product`. */
 template <class Team, class Select>
-KUEA_DEVICE void multiply_rows(Team& team, SweepShared& shared, const float* matrix, int d, int row, int end, int column, int n, Select product) {
+KUEA_DEVICE void multiply_rows(Team& team, SweepShared& shared, const float* matrix, int d, int row, int end, int column, int n,
+                               Select product) {
   float* left = shared.operands;
   float* right = left + depth * side;
   for (int k = 0; k < d; k += depth) {
@@ -194,8 +202,10 @@ KUEA_DEVICE void multiply_rows(Team& team, SweepShared& shared, const float* mat
 
 /** Rows [begin + side row_block, ...) against the columns of one split: both matrices a tile at a time, and with them sum_j g_ij x_j. */
 template <class Team>
-KUEA_DEVICE void sweep_block(Team& team, SweepShared& shared, const GridAlignment& a, const GridBuffers& b, const GridShape& shape, int row_block, int split) {
-  const int n = static_cast<int>(a.n), d = static_cast<int>(a.d), dt = static_cast<int>(a.dt), begin = static_cast<int>(a.begin), end = static_cast<int>(a.end);
+KUEA_DEVICE void sweep_block(Team& team, SweepShared& shared, const GridAlignment& a, const GridBuffers& b, const GridShape& shape,
+                             int row_block, int split) {
+  const int n = static_cast<int>(a.n), d = static_cast<int>(a.d), dt = static_cast<int>(a.dt), begin = static_cast<int>(a.begin),
+            end = static_cast<int>(a.end);
   const int rows = end - begin, row = begin + row_block * side;
   const int width = static_cast<int>(shape.columns) * side, first = split * width, last = n - first < width ? n : first + width;
   team.each([&](int thread, SweepState&) {
@@ -216,7 +226,8 @@ KUEA_DEVICE void sweep_block(Team& team, SweepShared& shared, const GridAlignmen
       if (!a.gradient) return;
       KUEA_UNROLL
       for (int j = 0; j < mine; ++j) {
-        *reinterpret_cast<Four*>(shared.g + place(mine * tj + j, mine * ti)) = {{state.s[0][j], state.s[1][j], state.s[2][j], state.s[3][j]}};
+        *reinterpret_cast<Four*>(shared.g +
+                                 place(mine * tj + j, mine * ti)) = {{state.s[0][j], state.s[1][j], state.s[2][j], state.s[3][j]}};
       }
     });
     if (!a.gradient) continue;

@@ -27,8 +27,8 @@ struct Entry {
   float loss, g, u, distance;
 };
 
-// s = x_i.x_j and t = y_i.y_j; b joins what is known of the two rows: b_i b_j, for gaussian |x_i|^2 + |x_j|^2. The diagonal is 1 on both sides, and
-// rounding must not make it a difference.
+// s = x_i.x_j and t = y_i.y_j; b joins what is known of the two rows: b_i b_j, for gaussian |x_i|^2 + |x_j|^2. The diagonal is 1 on both
+// sides, and rounding must not make it a difference.
 
 KUEA_HOST_DEVICE inline Entry polynomial_entry(const EntryScalars& p, float s, float t, float b, float b_teacher, bool diagonal) {
   const float r = (p.gamma * s + p.c) * b;

@@ -7,13 +7,13 @@
 namespace kuea::kernels {
 
 /**
- * The sums of kernel_alignment.h for a GPU: the rows [begin, end) of the two n x n matrices against all columns, cut into blocks of a grid. The
- * gradient by x_begin ... x_end is that of the whole matrices (they are symmetric); the loss and the derivatives by gamma, c and sigma are these rows'
- * parts, whose sum over all ranges is the whole.
+ * The sums of kernel_alignment.h for a GPU: the rows [begin, end) of the two n x n matrices against all columns, cut into blocks of a grid.
+ * The gradient by x_begin ... x_end is that of the whole matrices (they are symmetric); the loss and the derivatives by gamma, c and sigma
+ * are these rows' parts, whose sum over all ranges is the whole.
  *
- * A block of rows alone writes its rows' results, and partial sums are added in their order, so a sweep has the same bits every time. All pointers,
- * those of gamma, c and sigma too, are of the memory that the sweep runs in: nothing is read back. Where a kernel does not exist (gamma |x|^2 + c is not
- * positive) the loss is not a number.
+ * A block of rows alone writes its rows' results, and partial sums are added in their order, so a sweep has the same bits every time. All
+ * pointers, those of gamma, c and sigma too, are of the memory that the sweep runs in: nothing is read back. Where a kernel does not exist
+ * (gamma |x|^2 + c is not positive) the loss is not a number.
  */
 struct GridAlignment {
   KernelKind kind;
@@ -49,8 +49,8 @@ int sweep_grid_cuda(const GridAlignment& a, const GridBuffers& buffers, void* st
 #endif
 
 /**
- * The same blocks on the CPU, thread after thread, in memory of the CPU: slow, and the test of the GPU's arithmetic where there is no GPU. The results do
- * not depend on the order of the threads: `reversed` runs the last one first, which brings out a missing barrier.
+ * The same blocks on the CPU, thread after thread, in memory of the CPU: slow, and the test of the GPU's arithmetic where there is no GPU.
+ * The results do not depend on the order of the threads: `reversed` runs the last one first, which brings out a missing barrier.
  */
 void sweep_grid_twin(const GridAlignment& a, const GridBuffers& buffers, bool reversed);
 

@@ -7,8 +7,8 @@
 namespace kuea::kernels {
 namespace {
 
-// Blocks that a sweep aims at: two for each multiprocessor of the largest GPUs. A constant, so that the bits do not depend on which GPU it is; it also
-// bounds the partial gradients, at 64 rows a block.
+// Blocks that a sweep aims at: two for each multiprocessor of the largest GPUs. A constant, so that the bits do not depend on which GPU it
+// is; it also bounds the partial gradients, at 64 rows a block.
 constexpr int64_t wanted_blocks = 256;
 
 template <class State>
@@ -39,7 +39,8 @@ GridShape grid_shape(int64_t n, int64_t begin, int64_t end) {
 
 void sweep_grid_twin(const GridAlignment& a, const GridBuffers& b, bool reversed) {
   const auto shape = grid_shape(a.n, a.begin, a.end);
-  HostTeam<grid::NoState> row_team{std::vector<grid::NoState>(grid::row_threads), reversed}, total_team{std::vector<grid::NoState>(grid::total_threads), reversed};
+  HostTeam<grid::NoState> row_team{std::vector<grid::NoState>(grid::row_threads), reversed},
+      total_team{std::vector<grid::NoState>(grid::total_threads), reversed};
   HostTeam<grid::SweepState> sweep_team{std::vector<grid::SweepState>(grid::sweep_threads), reversed};
   grid::PrepareShared prepare;
   for (int64_t row = 0; row < a.n; ++row) grid::prepare_block(row_team, prepare, a, b, row);

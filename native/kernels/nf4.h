@@ -6,7 +6,9 @@
 
 namespace kuea::kernels {
 
-/** 4-bit NormalFloat (Dettmers et al. 2023): the published values, quantiles of the normal distribution scaled to [-1, 1] with an exact 0. */
+/**
+ * 4-bit NormalFloat (Dettmers et al. 2023): the published values, quantiles of the normal distribution scaled to [-1, 1] with an exact 0.
+ */
 inline constexpr float nf4_values[16] = {-1.0f,
                                          -0.6961928009986877f,
                                          -0.5250730514526367f,

@@ -4,7 +4,8 @@
 #include <cmath>
 #include <cstring>
 
-// The loops are plain; the compiler makes one version for each instruction set and the loader picks one. Without IFUNC there is one version.
+// The loops are plain; the compiler makes one version for each instruction set and the loader picks one. Without IFUNC there is one
+// version.
 #if defined(__x86_64__) && defined(__gnu_linux__)
 #define KUEA_CLONES __attribute__((target_clones("avx2", "default")))
 #else
@@ -33,7 +34,10 @@ struct Axis {
   const int* weights;
 };
 
-/** Weights for outputs [begin, begin + count) of an axis resized from `in` to `out`. Every `first` leaves room for `taps` inputs if `in` has them. */
+/**
+ * Weights for outputs [begin, begin + count) of an axis resized from `in` to `out`. Every `first` leaves room for `taps` inputs if `in` has
+ * them.
+ */
 Axis make_axis(int in, int out, int begin, int count, std::vector<int>& first, std::vector<int>& weights) {
   const double scale = static_cast<double>(in) / out;
   const double filter_scale = std::max(scale, 1.0);
@@ -62,8 +66,8 @@ Axis make_axis(int in, int out, int begin, int count, std::vector<int>& first, s
 
 KUEA_INLINE uint8_t clip8(int value) { return static_cast<uint8_t>(std::clamp(value >> precision_bits, 0, 255)); }
 
-// The horizontal pass works on `lanes` bytes side by side: columns of 32 rows of grey, or of 8 rows of RGB with a byte of padding a pixel. So
-// every tap is one multiplication of a whole column, and the layout costs one copy of the source.
+// The horizontal pass works on `lanes` bytes side by side: columns of 32 rows of grey, or of 8 rows of RGB with a byte of padding a pixel.
+// So every tap is one multiplication of a whole column, and the layout costs one copy of the source.
 constexpr int lanes = 32;
 constexpr int rgb_rows = lanes / 4;
 
@@ -87,7 +91,8 @@ KUEA_CLONES void take_byte(const uint32_t* words, int count, int c, uint8_t* tar
 }
 
 /** Rows of grey (at most `lanes`): uint8 [rows, width], `pitch` apart, to uint8 [rows, axis.count]. */
-void horizontal_grey(const uint8_t* source, size_t pitch, int rows, int width, const Axis& axis, uint8_t* target, ResampleScratch& scratch) {
+void horizontal_grey(const uint8_t* source, size_t pitch, int rows, int width, const Axis& axis, uint8_t* target,
+                     ResampleScratch& scratch) {
   for (int r = 0; r < rows; ++r) {
     const uint8_t* row = source + r * pitch;
     for (int x = 0; x < width; ++x) scratch.columns[static_cast<size_t>(x) * lanes + r] = row[x];

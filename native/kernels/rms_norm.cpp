@@ -15,7 +15,8 @@ KUEA_INLINE float rounded(float x, const Bf16*) {
 }
 
 template <class T>
-KUEA_INLINE void forward(const T* __restrict x, const T* __restrict weight, T* __restrict y, float* rstd, int64_t rows, int64_t width, float eps) {
+KUEA_INLINE void forward(const T* __restrict x, const T* __restrict weight, T* __restrict y, float* rstd, int64_t rows, int64_t width,
+                         float eps) {
   for (int64_t row = 0; row < rows; ++row, x += width, y += width) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -28,8 +29,8 @@ KUEA_INLINE void forward(const T* __restrict x, const T* __restrict weight, T* _
 }
 
 template <class T>
-KUEA_INLINE void backward(const T* __restrict x, const T* __restrict weight, const float* rstd, const T* __restrict g, T* __restrict dx, int64_t rows,
-                          int64_t width) {
+KUEA_INLINE void backward(const T* __restrict x, const T* __restrict weight, const float* rstd, const T* __restrict g, T* __restrict dx,
+                          int64_t rows, int64_t width) {
   for (int64_t row = 0; row < rows; ++row, x += width, g += width, dx += width) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)

@@ -7,8 +7,8 @@
 namespace kuea::kernels {
 
 /**
- * Root mean square normalisation of `rows` rows: y = weight * round(x * rstd), rstd = 1 / sqrt(mean(x^2) + eps), where round() is to T. `rstd` takes one
- * number a row, or is null. Arithmetic in fp32.
+ * Root mean square normalisation of `rows` rows: y = weight * round(x * rstd), rstd = 1 / sqrt(mean(x^2) + eps), where round() is to T.
+ * `rstd` takes one number a row, or is null. Arithmetic in fp32.
  */
 void rms_norm(const float* x, const float* weight, float* y, float* rstd, int64_t rows, int64_t width, float eps);
 void rms_norm(const Bf16* x, const Bf16* weight, Bf16* y, float* rstd, int64_t rows, int64_t width, float eps);

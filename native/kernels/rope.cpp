@@ -6,8 +6,8 @@ namespace kuea::kernels {
 namespace {
 
 template <class T>
-KUEA_INLINE void turn(T* __restrict x, const float* __restrict cosine, const float* __restrict sine, int64_t rows, int64_t stride, int64_t heads, int64_t dim,
-                      float sign) {
+KUEA_INLINE void turn(T* __restrict x, const float* __restrict cosine, const float* __restrict sine, int64_t rows, int64_t stride,
+                      int64_t heads, int64_t dim, float sign) {
   const int64_t half = dim / 2;
   for (int64_t row = 0; row < rows; ++row, cosine += half, sine += half) {
     for (int64_t head = 0; head < heads; ++head) {
@@ -23,7 +23,8 @@ KUEA_INLINE void turn(T* __restrict x, const float* __restrict cosine, const flo
   }
 }
 
-KUEA_CLONES void turn_float(float* x, const float* c, const float* s, int64_t rows, int64_t stride, int64_t heads, int64_t dim, float sign) {
+KUEA_CLONES void turn_float(float* x, const float* c, const float* s, int64_t rows, int64_t stride, int64_t heads, int64_t dim,
+                            float sign) {
   turn(x, c, s, rows, stride, heads, dim, sign);
 }
 KUEA_CLONES void turn_bf16(Bf16* x, const float* c, const float* s, int64_t rows, int64_t stride, int64_t heads, int64_t dim, float sign) {

@@ -8,8 +8,8 @@ namespace kuea::kernels {
 /** A bf16 number's bits: the upper half of a float's. */
 using Bf16 = uint16_t;
 
-// Inlined into every clone of the functions that use them (clones.h), and so compiled for its machine; for the same reason the builtin and not std::bit_cast,
-// which stays a call there.
+// Inlined into every clone of the functions that use them (clones.h), and so compiled for its machine; for the same reason the builtin and
+// not std::bit_cast, which stays a call there.
 #define KUEA_INLINE __attribute__((always_inline)) inline
 
 KUEA_INLINE float load(float x) { return x; }
@@ -22,7 +22,9 @@ KUEA_INLINE void store(Bf16* to, float x) {
   *to = static_cast<Bf16>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
-/** exp(x) to about 2 units in the last place, of x held to +-87: Cody and Waite's reduction and a polynomial. A NaN does not come through. */
+/**
+ * exp(x) to about 2 units in the last place, of x held to +-87: Cody and Waite's reduction and a polynomial. A NaN does not come through.
+ */
 KUEA_INLINE float exponential(float x) {
   const float low = x < 87.0f ? x : 87.0f;
   const float t = low > -87.0f ? low : -87.0f;

@@ -51,7 +51,8 @@ ClipVision::ClipVision(const ClipVisionArch& arch, at::ScalarType compute, at::D
 
 void ClipVision::check_size(int64_t size) const {
   if (size != arch_.image_size) {
-    throw Error("bad_image_size", "this CLIP takes images of " + std::to_string(arch_.image_size) + " pixels a side, but was given " + std::to_string(size));
+    throw Error("bad_image_size",
+                "this CLIP takes images of " + std::to_string(arch_.image_size) + " pixels a side, but was given " + std::to_string(size));
   }
 }
 

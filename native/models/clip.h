@@ -45,8 +45,8 @@ class ClipVision final : public VisionModel {
 };
 
 /**
- * What LLaVA sees: the patch tokens after the last block but one, as they are or through ln_post. Frozen, in the dtype of the arithmetic; the last block is
- * not loaded.
+ * What LLaVA sees: the patch tokens after the last block but one, as they are or through ln_post. Frozen, in the dtype of the arithmetic;
+ * the last block is not loaded.
  */
 class ClipFeatures {
  public:

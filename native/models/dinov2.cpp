@@ -47,8 +47,9 @@ Dinov2::Dinov2(const Dinov2Arch& arch, at::ScalarType compute, at::Device device
 
 void Dinov2::check_size(int64_t size) const {
   if (size <= 0 || size % arch_.patch_size != 0) {
-    throw Error("bad_image_size", "this DINOv2 takes images whose side is a multiple of its patch size " + std::to_string(arch_.patch_size) +
-                                      ", but was given " + std::to_string(size) + ": set teacher_size to such a multiple");
+    throw Error("bad_image_size", "this DINOv2 takes images whose side is a multiple of its patch size " +
+                                      std::to_string(arch_.patch_size) + ", but was given " + std::to_string(size) +
+                                      ": set teacher_size to such a multiple");
   }
 }
 
@@ -84,7 +85,8 @@ at::Tensor Dinov2::embed(const at::Tensor& pixels, bool checkpointing) const {
   auto tokens = at::cat({cls_token_.expand({n, 1, arch_.width}), patch_embed_(pixels).to(at::kFloat)}, 1) + position;
   // Registers come after the class token and have no position of their own.
   if (register_tokens_.defined()) {
-    tokens = at::cat({tokens.narrow(1, 0, 1), register_tokens_.expand({n, arch_.registers, arch_.width}), tokens.narrow(1, 1, tokens.size(1) - 1)}, 1);
+    tokens = at::cat(
+        {tokens.narrow(1, 0, 1), register_tokens_.expand({n, arch_.registers, arch_.width}), tokens.narrow(1, 1, tokens.size(1) - 1)}, 1);
   }
   return norm_(blocks_.first_token(tokens, checkpointing));
 }

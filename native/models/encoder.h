@@ -28,8 +28,8 @@ class Encoder {
   Encoder(const EncoderSpec& spec, at::ScalarType compute, at::Device device);
 
   /**
-   * pixels uint8 [n, 3, s, s] on any device -> fp32 [n, dim]. When `size` differs from s the images are first resized in [0, 1] by antialiased
-   * bicubic without clamping, which is what the published run does to a 336 pixel crop for its 224 pixel teacher.
+   * pixels uint8 [n, 3, s, s] on any device -> fp32 [n, dim]. When `size` differs from s the images are first resized in [0, 1] by
+   * antialiased bicubic without clamping, which is what the published run does to a 336 pixel crop for its 224 pixel teacher.
    */
   at::Tensor embed(const at::Tensor& pixels, int64_t size, bool checkpointing = false) const;
 

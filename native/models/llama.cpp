@@ -14,7 +14,8 @@
 namespace kuea {
 namespace {
 
-LlamaLayer make_layer(const LlamaArch& arch, int64_t index, FrozenWeights& weights, const std::optional<LoraShape>& shape, FlatParameters& lora, at::ScalarType compute) {
+LlamaLayer make_layer(const LlamaArch& arch, int64_t index, FrozenWeights& weights, const std::optional<LoraShape>& shape,
+                      FlatParameters& lora, at::ScalarType compute) {
   const auto prefix = "model.layers." + std::to_string(index) + ".";
   auto module = static_cast<uint32_t>(7 * index);
   const auto map = [&](const std::string& name, int64_t in, int64_t out) {
@@ -30,14 +31,16 @@ LlamaLayer make_layer(const LlamaArch& arch, int64_t index, FrozenWeights& weigh
   return {weights.tensor(prefix + "input_layernorm.weight", {width}, compute),
           weights.tensor(prefix + "post_attention_layernorm.weight", {width}, compute),
           // Braces evaluate from left to right, which numbers the maps.
-          LlamaLayer::Maps{map("self_attn.q_proj", width, width), map("self_attn.k_proj", width, width), map("self_attn.v_proj", width, width),
-                           map("self_attn.o_proj", width, width), map("mlp.gate_proj", width, mlp), map("mlp.up_proj", width, mlp), map("mlp.down_proj", mlp, width)},
+          LlamaLayer::Maps{map("self_attn.q_proj", width, width), map("self_attn.k_proj", width, width),
+                           map("self_attn.v_proj", width, width), map("self_attn.o_proj", width, width), map("mlp.gate_proj", width, mlp),
+                           map("mlp.up_proj", width, mlp), map("mlp.down_proj", mlp, width)},
           arch.heads, arch.rms_norm_eps};
 }
 
 }  // namespace
 
-Llama::Llama(const LlamaArch& arch, FrozenWeights& weights, const std::optional<LoraShape>& shape, FlatParameters& lora, at::ScalarType compute, at::Device device)
+Llama::Llama(const LlamaArch& arch, FrozenWeights& weights, const std::optional<LoraShape>& shape, FlatParameters& lora,
+             at::ScalarType compute, at::Device device)
     : arch_(arch),
       compute_(compute),
       device_(device),
@@ -57,7 +60,8 @@ Sequence Llama::sequence(std::vector<int64_t> lengths, int64_t first) const {
   return {std::move(lengths), std::move(rotary), {}};
 }
 
-at::Tensor Llama::forward(at::Tensor x, const Sequence& sequence, const at::Tensor& rows, std::vector<LlamaLayerState>* states, const Keeping& keeping) const {
+at::Tensor Llama::forward(at::Tensor x, const Sequence& sequence, const at::Tensor& rows, std::vector<LlamaLayerState>* states,
+                          const Keeping& keeping) const {
   if (states != nullptr) states->resize(layers_.size());
   for (size_t i = 0; i < layers_.size(); ++i) {
     const auto& chosen = i + 1 == layers_.size() ? rows : at::Tensor();
@@ -68,7 +72,8 @@ at::Tensor Llama::forward(at::Tensor x, const Sequence& sequence, const at::Tens
   return x;
 }
 
-at::Tensor Llama::backward(at::Tensor g, const Sequence& sequence, const at::Tensor& rows, std::vector<LlamaLayerState>& states, const Keeping& keeping, bool through) const {
+at::Tensor Llama::backward(at::Tensor g, const Sequence& sequence, const at::Tensor& rows, std::vector<LlamaLayerState>& states,
+                           const Keeping& keeping, bool through) const {
   for (size_t i = layers_.size(); i-- > 0;) {
     const auto& chosen = i + 1 == layers_.size() ? rows : at::Tensor();
     auto state = std::exchange(states[i], {});

@@ -27,13 +27,14 @@ struct Keeping {
 };
 
 /**
- * LLaMA (Touvron et al. 2023): a frozen causal transformer whose layers' linear maps may carry LoRA adapters. There is no autograd here: every layer has
- * its backward written out, so what is kept, and for how long, is in plain sight. Under NoGradGuard alone.
+ * LLaMA (Touvron et al. 2023): a frozen causal transformer whose layers' linear maps may carry LoRA adapters. There is no autograd here:
+ * every layer has its backward written out, so what is kept, and for how long, is in plain sight. Under NoGradGuard alone.
  */
 class Llama {
  public:
   /** Takes its weights from `weights`, under LLaVA's names, and adds its adapters to `lora`, which outlives it. */
-  Llama(const LlamaArch& arch, FrozenWeights& weights, const std::optional<LoraShape>& shape, FlatParameters& lora, at::ScalarType compute, at::Device device);
+  Llama(const LlamaArch& arch, FrozenWeights& weights, const std::optional<LoraShape>& shape, FlatParameters& lora, at::ScalarType compute,
+        at::Device device);
 
   /** ids int64 [tokens] -> [tokens, width]. */
   at::Tensor embed(const at::Tensor& ids) const;
@@ -41,10 +42,15 @@ class Llama {
   Sequence sequence(std::vector<int64_t> lengths, int64_t first = 0) const;
 
   /** x [tokens, width] -> the chosen rows (int64, sorted) after the last layer. Fills `states` for the backward unless it is null. */
-  at::Tensor forward(at::Tensor x, const Sequence& sequence, const at::Tensor& rows, std::vector<LlamaLayerState>* states, const Keeping& keeping) const;
+  at::Tensor forward(at::Tensor x, const Sequence& sequence, const at::Tensor& rows, std::vector<LlamaLayerState>* states,
+                     const Keeping& keeping) const;
 
-  /** From the gradient for forward's rows to that for x, [tokens, width]; adds to the adapters' gradients. Without `through` nothing is returned. */
-  at::Tensor backward(at::Tensor g, const Sequence& sequence, const at::Tensor& rows, std::vector<LlamaLayerState>& states, const Keeping& keeping, bool through) const;
+  /**
+   * From the gradient for forward's rows to that for x, [tokens, width]; adds to the adapters' gradients. Without `through` nothing is
+   * returned.
+   */
+  at::Tensor backward(at::Tensor g, const Sequence& sequence, const at::Tensor& rows, std::vector<LlamaLayerState>& states,
+                      const Keeping& keeping, bool through) const;
 
   /** Cross-entropies of the tokens predicted from rows of forward; see ops/cross_entropy.h. */
   CrossEntropy loss(const at::Tensor& hidden, const at::Tensor& targets, const at::Tensor& weights, bool gradient) const;

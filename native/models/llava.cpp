@@ -47,8 +47,10 @@ Llava::Llava(const LlavaSpec& spec, bool train_lora, bool train_projector, int64
   projector_parameters_.refresh();
   weights_.finish();
   lora_.allocate(spec.compute, spec.device, train_lora, ranks);
-  if (spec.lora && spec.lora->weights) load_tensors(lora_.all(), *spec.lora->weights);
-  else if (spec.lora) initialise(lora_, spec.lora->seed);
+  if (spec.lora && spec.lora->weights)
+    load_tensors(lora_.all(), *spec.lora->weights);
+  else if (spec.lora)
+    initialise(lora_, spec.lora->seed);
   lora_.refresh();
 }
 

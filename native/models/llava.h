@@ -40,7 +40,10 @@ class Llava {
   Llava(const Llava&) = delete;
   Llava& operator=(const Llava&) = delete;
 
-  /** pixels [n, 3, s, s] on any device, uint8, or fp32 taken as normalised -> patch tokens [n * patches, vision width] in the dtype of the arithmetic. */
+  /**
+   * pixels [n, 3, s, s] on any device, uint8, or fp32 taken as normalised -> patch tokens [n * patches, vision width] in the dtype of the
+   * arithmetic.
+   */
   at::Tensor features(const at::Tensor& pixels) const;
 
   /** ids int64 [tokens]; where they are -200, in order, come rows `image_rows` (int64) of `projected` -> [tokens, width]. */

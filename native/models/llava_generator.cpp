@@ -24,7 +24,8 @@ int64_t LlavaGenerator::prefill(const std::vector<int64_t>& tokens, const std::v
   const bool known = std::all_of(tokens.begin(), tokens.end(), [&](int64_t id) { return id == -200 || (id >= 0 && id < vocabulary); });
   const bool placed = std::all_of(image_rows.begin(), image_rows.end(), [&](int64_t row) { return row >= 0 && row < rows; });
   if (tokens.empty() || !known || !placed || std::count(tokens.begin(), tokens.end(), -200) != static_cast<int64_t>(image_rows.size())) {
-    throw Error("bad_batch", "expected tokens of a vocabulary of " + std::to_string(vocabulary) + ", and for each image token a row of " + std::to_string(rows));
+    throw Error("bad_batch", "expected tokens of a vocabulary of " + std::to_string(vocabulary) + ", and for each image token a row of " +
+                                 std::to_string(rows));
   }
   caches_.clear();
   const auto device = model_.spec().device;
@@ -36,7 +37,8 @@ int64_t LlavaGenerator::prefill(const std::vector<int64_t>& tokens, const std::v
 int64_t LlavaGenerator::next(int64_t token) {
   at::NoGradGuard no_grad;
   if (caches_.empty()) throw Error("no_sequence", "next needs a sequence: call prefill first");
-  if (token < 0 || token >= model_.llama().arch().vocabulary) throw Error("bad_batch", "token " + std::to_string(token) + " is not in the vocabulary");
+  if (token < 0 || token >= model_.llama().arch().vocabulary)
+    throw Error("bad_batch", "token " + std::to_string(token) + " is not in the vocabulary");
   return likeliest(model_.llama().embed(integers({token}, model_.spec().device)));
 }
 

@@ -13,7 +13,9 @@ class LlavaGenerator {
  public:
   explicit LlavaGenerator(const LlavaSpec& spec) : model_(spec, false, false) {}
 
-  /** Drops an older sequence; pixels uint8 [images, 3, s, s]. Returns the likeliest token (the first of equals). Throws Error `bad_batch`. */
+  /**
+   * Drops an older sequence; pixels uint8 [images, 3, s, s]. Returns the likeliest token (the first of equals). Throws Error `bad_batch`.
+   */
   int64_t prefill(const std::vector<int64_t>& tokens, const std::vector<int64_t>& image_rows, const at::Tensor& pixels);
 
   /** Appends a token. Throws Error `no_sequence` before a prefill, `bad_batch`. */

@@ -15,8 +15,8 @@ class VisionModel {
   virtual ~VisionModel() = default;
 
   /**
-   * pixels fp32 [n, 3, s, s], normalised -> fp32 [n, dim], un-normalised. Builds a graph when grad mode is on and parameters require gradients;
-   * `checkpointing` trades a second forward of each block for its activations.
+   * pixels fp32 [n, 3, s, s], normalised -> fp32 [n, dim], un-normalised. Builds a graph when grad mode is on and parameters require
+   * gradients; `checkpointing` trades a second forward of each block for its activations.
    */
   virtual at::Tensor embed(const at::Tensor& pixels, bool checkpointing) const = 0;
 

@@ -30,8 +30,8 @@ class Block {
   at::Tensor operator()(const at::Tensor& x) const;
 
   /**
-   * The first token's row of the same, fp32 [n, 1, width]. For a last block whose other rows nobody reads: their query, output projection and
-   * MLP are 10/12 of the block's multiplications.
+   * The first token's row of the same, fp32 [n, 1, width]. For a last block whose other rows nobody reads: their query, output projection
+   * and MLP are 10/12 of the block's multiplications.
    */
   at::Tensor first_token(const at::Tensor& x) const;
 

@@ -21,8 +21,8 @@ struct FlatParameter {
 };
 
 /**
- * Parameters that are trained together, laid end to end in one fp32 buffer, their gradients in another: an update, a norm or a sum over ranks is one
- * operation, and a rank's share is a range. Without training there is the copy for the arithmetic alone.
+ * Parameters that are trained together, laid end to end in one fp32 buffer, their gradients in another: an update, a norm or a sum over
+ * ranks is one operation, and a rank's share is a range. Without training there is the copy for the arithmetic alone.
  */
 class FlatParameters {
  public:
@@ -30,8 +30,8 @@ class FlatParameters {
   FlatParameter& add(std::string name, std::vector<int64_t> shape);
 
   /**
-   * Gradients start at 0; values are set by load_tensors, after which refresh() must be called. The buffers' length is a multiple of `parts`: zeros that stay
-   * zero fill them up.
+   * Gradients start at 0; values are set by load_tensors, after which refresh() must be called. The buffers' length is a multiple of
+   * `parts`: zeros that stay zero fill them up.
    */
   void allocate(at::ScalarType compute, at::Device device, bool trained, int64_t parts);
 

@@ -6,7 +6,8 @@
 
 namespace kuea {
 
-Linear::Linear(Parameters& parameters, const std::string& weight_name, const std::string& bias_name, int64_t in, int64_t out, at::ScalarType compute)
+Linear::Linear(Parameters& parameters, const std::string& weight_name, const std::string& bias_name, int64_t in, int64_t out,
+               at::ScalarType compute)
     : compute_(compute), weight_(parameters.add_linear(weight_name, {out, in})) {
   if (!bias_name.empty()) bias_ = parameters.add_linear(bias_name, {out});
 }

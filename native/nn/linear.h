@@ -13,7 +13,8 @@ namespace kuea {
 class Linear {
  public:
   /** Parameters are named by the caller, because upstreams differ (in_proj_weight, qkv.weight). An empty bias name means no bias. */
-  Linear(Parameters& parameters, const std::string& weight_name, const std::string& bias_name, int64_t in, int64_t out, at::ScalarType compute);
+  Linear(Parameters& parameters, const std::string& weight_name, const std::string& bias_name, int64_t in, int64_t out,
+         at::ScalarType compute);
 
   /** x [..., in] in the compute dtype -> [..., out]. */
   at::Tensor operator()(const at::Tensor& x) const { return rows(x, 0, weight_.size(0)); }

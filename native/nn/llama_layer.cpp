@@ -25,7 +25,9 @@ at::Tensor spread(const at::Tensor& g, const at::Tensor& rows, int64_t tokens) {
 }
 
 /** Dropout's keys follow the tokens that are left. */
-Dropout chosen(const Dropout& mask, const at::Tensor& rows) { return {mask.probability, mask.keys.defined() ? chosen(mask.keys, rows) : mask.keys}; }
+Dropout chosen(const Dropout& mask, const at::Tensor& rows) {
+  return {mask.probability, mask.keys.defined() ? chosen(mask.keys, rows) : mask.keys};
+}
 
 }  // namespace
 
@@ -82,7 +84,8 @@ at::Tensor LlamaLayer::forward(const at::Tensor& x, const Sequence& sequence, co
   return feed_forward(middle, left, state);
 }
 
-at::Tensor LlamaLayer::backward(at::Tensor g, const Sequence& sequence, const at::Tensor& rows, LlamaLayerState& state, bool through) const {
+at::Tensor LlamaLayer::backward(at::Tensor g, const Sequence& sequence, const at::Tensor& rows, LlamaLayerState& state,
+                                bool through) const {
   const auto& mask = sequence.dropout;
   const auto left = chosen(mask, rows);
   // g is the residual's gradient all the way down; each branch adds its own to it. What one pass over memory gives is made again, not kept.
@@ -99,7 +102,8 @@ at::Tensor LlamaLayer::backward(at::Tensor g, const Sequence& sequence, const at
 
   maps_.o.backward(g, chosen(state.attention.out, rows), state.h[o_map], left, &d_out);
   const auto tokens = state.x.size(0);
-  auto [dq, dk, dv] = causal_attention_backward(spread(d_out, rows, tokens), state.q, state.k, state.v, heads_, sequence.lengths, state.attention);
+  auto [dq, dk, dv] =
+      causal_attention_backward(spread(d_out, rows, tokens), state.q, state.k, state.v, heads_, sequence.lengths, state.attention);
   rope_(dq, sequence.rotary, true);
   rope_(dk, sequence.rotary, true);
   d_normed.reset();

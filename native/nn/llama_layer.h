@@ -43,15 +43,22 @@ class LlamaLayer {
     LoraLinear q, k, v, o, gate, up, down;
   };
   LlamaLayer(at::Tensor input_norm, at::Tensor post_attention_norm, Maps maps, int64_t heads, double eps)
-      : input_norm_(std::move(input_norm)), post_attention_norm_(std::move(post_attention_norm)), maps_(std::move(maps)), heads_(heads), eps_(eps) {}
+      : input_norm_(std::move(input_norm)),
+        post_attention_norm_(std::move(post_attention_norm)),
+        maps_(std::move(maps)),
+        heads_(heads),
+        eps_(eps) {}
 
   /**
-   * x [tokens, width] -> the same shape, or with `rows` (int64, sorted) those rows alone: of the last layer only rows with a label are read, and its output
-   * projection and MLP are 3/4 of its products. Fills `state` when it is not null.
+   * x [tokens, width] -> the same shape, or with `rows` (int64, sorted) those rows alone: of the last layer only rows with a label are
+   * read, and its output projection and MLP are 3/4 of its products. Fills `state` when it is not null.
    */
   at::Tensor forward(const at::Tensor& x, const Sequence& sequence, const at::Tensor& rows, LlamaLayerState* state) const;
 
-  /** Takes g, the gradient for forward's result, to the gradient for x, and adds to the adapters'. Without `through` it ends at the adapters of q, k and v. */
+  /**
+   * Takes g, the gradient for forward's result, to the gradient for x, and adds to the adapters'. Without `through` it ends at the adapters
+   * of q, k and v.
+   */
   at::Tensor backward(at::Tensor g, const Sequence& sequence, const at::Tensor& rows, LlamaLayerState& state, bool through) const;
 
   /** The next tokens of one sequence, [tokens, width]: their keys and values go to the cache. `rows` as above. */

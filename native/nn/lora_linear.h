@@ -14,9 +14,9 @@ namespace kuea {
 void accumulate_product(at::Tensor grad, const at::Tensor& left, const at::Tensor& right, double scale = 1);
 
 /**
- * y = x W^T + scale (dropout(x) A^T) B^T with W frozen and, where there is an adapter, A [rank, in] and B [out, rank] trained (Hu et al. 2022). Its backward
- * is written out: W takes part in the gradient for x alone, so nothing is kept for W, and for A and B only x, which the caller has anyway, and the narrow
- * product h = dropout(x) A^T.
+ * y = x W^T + scale (dropout(x) A^T) B^T with W frozen and, where there is an adapter, A [rank, in] and B [out, rank] trained (Hu et al.
+ * 2022). Its backward is written out: W takes part in the gradient for x alone, so nothing is kept for W, and for A and B only x, which the
+ * caller has anyway, and the narrow product h = dropout(x) A^T.
  */
 class LoraLinear {
  public:

@@ -17,7 +17,9 @@ struct Parameter {
 /** All parameters of a model, in the order in which its modules were made. */
 class Parameters {
  public:
-  /** `linear` is the dtype of linear maps' weights: fp32 masters for training, the dtype of the arithmetic for a model that stays frozen. */
+  /**
+   * `linear` is the dtype of linear maps' weights: fp32 masters for training, the dtype of the arithmetic for a model that stays frozen.
+   */
   explicit Parameters(at::Device device = at::kCPU, at::ScalarType linear = at::kFloat) : device_(device), linear_(linear) {}
 
   /** A new fp32 parameter of this shape; its values are set by load_tensors (weights/load.h). */

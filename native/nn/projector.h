@@ -6,7 +6,10 @@
 
 namespace kuea {
 
-/** LLaVA's mlp2x_gelu: Linear, GELU (erf), Linear, under `model.mm_projector.{0,2}`. Its backward is written out, as the language model's is. */
+/**
+ * LLaVA's mlp2x_gelu: Linear, GELU (erf), Linear, under `model.mm_projector.{0,2}`. Its backward is written out, as the language model's
+ * is.
+ */
 class Projector {
  public:
   /** Weights first, then biases, which are not decayed. */

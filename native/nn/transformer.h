@@ -17,8 +17,8 @@ class Transformer {
   at::Tensor operator()(at::Tensor x) const;
 
   /**
-   * x fp32 [n, tokens, width] -> fp32 [n, width], the first token after the last block. With `checkpointing` a block keeps its input alone and
-   * is computed again in the backward.
+   * x fp32 [n, tokens, width] -> fp32 [n, width], the first token after the last block. With `checkpointing` a block keeps its input alone
+   * and is computed again in the backward.
    */
   at::Tensor first_token(at::Tensor x, bool checkpointing) const;
 

@@ -60,7 +60,10 @@ at::Tensor scores(const at::Tensor& q32, const at::Tensor& k32, bool bf16) {
   return at::bmm(q32, k32.transpose(1, 2));
 }
 
-/** Calls f(first number, first row, rows, keys seen by the first) for ranges of s [heads, rows, keys] of a block whose first row sees `seen` keys. */
+/**
+ * Calls f(first number, first row, rows, keys seen by the first) for ranges of s [heads, rows, keys] of a block whose first row sees `seen`
+ * keys.
+ */
 template <class F>
 void each_range(const at::Tensor& s, int64_t seen, F f) {
   const auto rows = s.size(1), keys = s.size(2);
@@ -84,8 +87,9 @@ void each_block(int64_t length, F f) {
 }
 
 /**
- * One sample on the CPU; all operands [heads, length, d]. libtorch's flash attention works in tiles too small for bf16 matrix products, and its products of
- * bf16 to fp32 run as fp32 ones on some processors. This one goes over blocks of queries. Returns the logsumexp, fp32 [heads, length].
+ * One sample on the CPU; all operands [heads, length, d]. libtorch's flash attention works in tiles too small for bf16 matrix products, and
+ * its products of bf16 to fp32 run as fp32 ones on some processors. This one goes over blocks of queries. Returns the logsumexp, fp32
+ * [heads, length].
  */
 at::Tensor forward_on_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, at::Tensor out) {
   const auto heads = q.size(0), length = q.size(1);
@@ -108,8 +112,8 @@ at::Tensor forward_on_cpu(const at::Tensor& q, const at::Tensor& k, const at::Te
 }
 
 /** With P = softmax(S), S = scale q k^T: dV = P^T dO, dS = P (dO V^T - rowsum(dO O)), dQ = scale dS K, dK = scale dS^T Q. */
-void backward_on_cpu(const at::Tensor& g, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& out, const at::Tensor& logsumexp,
-                     at::Tensor dq, at::Tensor dk, at::Tensor dv) {
+void backward_on_cpu(const at::Tensor& g, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& out,
+                     const at::Tensor& logsumexp, at::Tensor dq, at::Tensor dk, at::Tensor dv) {
   const auto heads = q.size(0), length = q.size(1), dim = q.size(2);
   const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(dim)));
   const auto delta = (g * out).sum(2, false, at::kFloat);
@@ -125,8 +129,9 @@ void backward_on_cpu(const at::Tensor& g, const at::Tensor& q, const at::Tensor&
     dispatch(q, [&](auto zero) {
       using T = decltype(zero);
       each_range(s, first + 1, [&](int64_t number, int64_t row, int64_t count, int64_t first_sees) {
-        kernels::causal_softmax_backward(numbers<float>(s, number), numbers<T>(dp, number), numbers<float>(sums, row), numbers<float>(deltas, row), numbers<T>(p, number),
-                                         numbers<T>(ds, number), count, keys, first_sees, scale);
+        kernels::causal_softmax_backward(numbers<float>(s, number), numbers<T>(dp, number), numbers<float>(sums, row),
+                                         numbers<float>(deltas, row), numbers<T>(p, number), numbers<T>(ds, number), count, keys,
+                                         first_sees, scale);
       });
     });
     seen(dv32).add_(at::bmm(p.transpose(1, 2), block(g)));
@@ -139,7 +144,8 @@ void backward_on_cpu(const at::Tensor& g, const at::Tensor& q, const at::Tensor&
 
 }  // namespace
 
-CausalAttention causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads, const std::vector<int64_t>& lengths) {
+CausalAttention causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads,
+                                 const std::vector<int64_t>& lengths) {
   CausalAttention result{at::empty_like(q), {}};
   each_sample(lengths, [&](int64_t first, int64_t length) {
     const auto part = [&](const at::Tensor& x) { return by_head(x, heads, first, length); };
@@ -153,15 +159,16 @@ CausalAttention causal_attention(const at::Tensor& q, const at::Tensor& k, const
   return result;
 }
 
-std::array<at::Tensor, 3> causal_attention_backward(const at::Tensor& g, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads,
-                                                    const std::vector<int64_t>& lengths, const CausalAttention& forward) {
+std::array<at::Tensor, 3> causal_attention_backward(const at::Tensor& g, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                                    int64_t heads, const std::vector<int64_t>& lengths, const CausalAttention& forward) {
   std::array<at::Tensor, 3> grads{at::empty_like(q), at::empty_like(k), at::empty_like(v)};
   size_t sample = 0;
   each_sample(lengths, [&](int64_t first, int64_t length) {
     const auto part = [&](const at::Tensor& x) { return by_head(x, heads, first, length); };
     if (has_kernels(q)) {
       const auto whole = [&](const at::Tensor& x) { return part(x).contiguous(); };
-      backward_on_cpu(whole(g), whole(q), whole(k), whole(v), part(forward.out), forward.logsumexp[sample++], part(grads[0]), part(grads[1]), part(grads[2]));
+      backward_on_cpu(whole(g), whole(q), whole(k), whole(v), part(forward.out), forward.logsumexp[sample++], part(grads[0]),
+                      part(grads[1]), part(grads[2]));
       return;
     }
     // Elsewhere libtorch chooses the kernel, and its own backward goes with it.

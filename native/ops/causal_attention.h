@@ -16,13 +16,14 @@ struct CausalAttention {
 };
 
 /**
- * Causal softmax(q k^T / sqrt(d)) v of samples laid end to end, each attending to itself alone. q, k, v [tokens, heads * d] of one dtype; `lengths` sums to
- * the tokens. Nothing of size length x length outlives a block of rows.
+ * Causal softmax(q k^T / sqrt(d)) v of samples laid end to end, each attending to itself alone. q, k, v [tokens, heads * d] of one dtype;
+ * `lengths` sums to the tokens. Nothing of size length x length outlives a block of rows.
  */
-CausalAttention causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads, const std::vector<int64_t>& lengths);
+CausalAttention causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads,
+                                 const std::vector<int64_t>& lengths);
 
 /** Gradients for q, k and v, each [tokens, heads * d], given g for `forward.out`. */
-std::array<at::Tensor, 3> causal_attention_backward(const at::Tensor& g, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads,
-                                                    const std::vector<int64_t>& lengths, const CausalAttention& forward);
+std::array<at::Tensor, 3> causal_attention_backward(const at::Tensor& g, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                                    int64_t heads, const std::vector<int64_t>& lengths, const CausalAttention& forward);
 
 }  // namespace kuea

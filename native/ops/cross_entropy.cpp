@@ -40,8 +40,8 @@ at::Tensor chunk_losses(at::Tensor& logits, const at::Tensor& targets, const at:
   dispatch(logits, [&](auto zero) {
     using T = decltype(zero);
     at::parallel_for(0, rows, row_grain(vocabulary), [&](int64_t begin, int64_t end) {
-      kernels::cross_entropy(numbers<T>(logits, begin * vocabulary), numbers<int64_t>(targets, begin), numbers<float>(weights, begin), numbers<float>(losses, begin),
-                             end - begin, vocabulary, gradient);
+      kernels::cross_entropy(numbers<T>(logits, begin * vocabulary), numbers<int64_t>(targets, begin), numbers<float>(weights, begin),
+                             numbers<float>(losses, begin), end - begin, vocabulary, gradient);
     });
   });
   return losses;
@@ -49,7 +49,8 @@ at::Tensor chunk_losses(at::Tensor& logits, const at::Tensor& targets, const at:
 
 }  // namespace
 
-CrossEntropy cross_entropy(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets, const at::Tensor& weights, bool gradient) {
+CrossEntropy cross_entropy(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets, const at::Tensor& weights,
+                           bool gradient) {
   CrossEntropy out{at::zeros({}, hidden.options().dtype(at::kDouble)), gradient ? at::empty_like(hidden) : at::Tensor()};
   const auto rows = hidden.size(0);
   const auto chunk = std::max<int64_t>(1, chunk_numbers / head.size(0));

@@ -13,10 +13,12 @@ struct CrossEntropy {
 };
 
 /**
- * sum_i weights[i] cross_entropy(hidden[i] head^T, targets[i]): hidden [rows, width] and head [vocabulary, width] of one dtype, targets int64 [rows], weights
- * fp32 [rows]. The rows are those with a label alone. Logits exist for a few rows at a time, and become their gradient in place: the head is frozen, so
- * the forward can make the hidden states' gradient at once (the fused linear cross-entropy of the literature).
+ * sum_i weights[i] cross_entropy(hidden[i] head^T, targets[i]): hidden [rows, width] and head [vocabulary, width] of one dtype, targets
+ * int64 [rows], weights fp32 [rows]. The rows are those with a label alone. Logits exist for a few rows at a time, and become their
+ * gradient in place: the head is frozen, so the forward can make the hidden states' gradient at once (the fused linear cross-entropy of the
+ * literature).
  */
-CrossEntropy cross_entropy(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets, const at::Tensor& weights, bool gradient);
+CrossEntropy cross_entropy(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets, const at::Tensor& weights,
+                           bool gradient);
 
 }  // namespace kuea

@@ -35,7 +35,8 @@ at::Tensor factors(const Dropout& mask, uint32_t module, int64_t width) {
 
 }  // namespace
 
-Dropout make_dropout(double probability, uint64_t seed, std::span<const uint32_t> samples, const std::vector<int64_t>& lengths, at::Device device) {
+Dropout make_dropout(double probability, uint64_t seed, std::span<const uint32_t> samples, const std::vector<int64_t>& lengths,
+                     at::Device device) {
   if (probability == 0) return {};
   int64_t tokens = 0;
   for (const auto length : lengths) tokens += length;
@@ -44,7 +45,8 @@ Dropout make_dropout(double probability, uint64_t seed, std::span<const uint32_t
   const auto start = kernels::mix(kernels::mix(static_cast<uint32_t>(seed)) ^ static_cast<uint32_t>(seed >> 32));
   for (size_t i = 0; i < lengths.size(); ++i) {
     const auto sample = kernels::mix(start ^ samples[i] * kernels::golden);
-    for (int64_t position = 0; position < lengths[i]; ++position) *key++ = kernels::mix(sample ^ static_cast<uint32_t>(position) * kernels::golden);
+    for (int64_t position = 0; position < lengths[i]; ++position)
+      *key++ = kernels::mix(sample ^ static_cast<uint32_t>(position) * kernels::golden);
   }
   return {probability, keys.to(device)};
 }

@@ -9,8 +9,8 @@
 namespace kuea {
 
 /**
- * Dropout from a counter instead of a generator's state: what is dropped is a function of (seed, sample, position, module, feature), so the backward
- * makes the mask again, and packing, ranks and resuming do not change it.
+ * Dropout from a counter instead of a generator's state: what is dropped is a function of (seed, sample, position, module, feature), so the
+ * backward makes the mask again, and packing, ranks and resuming do not change it.
  */
 struct Dropout {
   double probability = 0;
@@ -19,7 +19,8 @@ struct Dropout {
 };
 
 /** For samples laid end to end; samples[i] identifies the i-th. */
-Dropout make_dropout(double probability, uint64_t seed, std::span<const uint32_t> samples, const std::vector<int64_t>& lengths, at::Device device);
+Dropout make_dropout(double probability, uint64_t seed, std::span<const uint32_t> samples, const std::vector<int64_t>& lengths,
+                     at::Device device);
 
 /** x [tokens, width] with its dropped numbers 0 and the others over 1 - probability; x itself when the probability is 0. */
 at::Tensor dropout(const at::Tensor& x, const Dropout& mask, uint32_t module);

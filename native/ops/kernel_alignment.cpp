@@ -32,10 +32,12 @@ at::Tensor gaussian(const at::Tensor& s, const at::Tensor& sigma) {
 
 using Sweep = AlignmentValue (*)(const Gathered& all, int64_t m, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient);
 
-/** Value and gradients come from one sweep, in the forward; the backward scales them. `x` is there for its gradient, `all` for its values. */
+/**
+ * Value and gradients come from one sweep, in the forward; the backward scales them. `x` is there for its gradient, `all` for its values.
+ */
 struct Fused : torch::autograd::Function<Fused> {
-  static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& gamma, const Variable& c, const Variable& sigma, const Gathered& all, const at::Tensor& y,
-                          KernelKind kind, double sigma_teacher, Sweep sweep) {
+  static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& gamma, const Variable& c, const Variable& sigma,
+                          const Gathered& all, const at::Tensor& y, KernelKind kind, double sigma_teacher, Sweep sweep) {
     const AlignmentScalars scalars{kind, gamma.item<double>(), c.item<double>(), sigma.item<double>(), sigma_teacher};
     const bool gradient = x.requires_grad() || gamma.requires_grad() || c.requires_grad() || sigma.requires_grad();
     const auto value = sweep(all, x.size(0), y, scalars, gradient);
@@ -60,12 +62,18 @@ at::Tensor fused(const at::Tensor& x, const at::Tensor& y, const KernelParams& p
   return Fused::apply(x, p.gamma, p.c, p.sigma, values, y.contiguous(), p.kind, p.sigma_teacher, sweep);
 }
 
-/** The two rectangles [m, n] of one rank's rows. The columns are constant here, which leaves half of each row's gradient: it counts twice. */
+/**
+ * The two rectangles [m, n] of one rank's rows. The columns are constant here, which leaves half of each row's gradient: it counts twice.
+ */
 at::Tensor plain_rows(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, const Gathered& all) {
   const auto mine = 2 * x - x.detach(), mine_t = y.narrow(0, all.begin, x.size(0));
   const auto squares = [](const at::Tensor& t) { return t.square().sum(1); };
-  const auto rectangle = [](const at::Tensor& s, const at::Tensor& row, const at::Tensor& column) { return s / at::sqrt(row.unsqueeze(1) * column.unsqueeze(0)); };
-  const auto distances = [](const at::Tensor& s, const at::Tensor& row, const at::Tensor& column) { return row.unsqueeze(1) + column.unsqueeze(0) - 2 * s; };
+  const auto rectangle = [](const at::Tensor& s, const at::Tensor& row, const at::Tensor& column) {
+    return s / at::sqrt(row.unsqueeze(1) * column.unsqueeze(0));
+  };
+  const auto distances = [](const at::Tensor& s, const at::Tensor& row, const at::Tensor& column) {
+    return row.unsqueeze(1) + column.unsqueeze(0) - 2 * s;
+  };
   const auto s = at::mm(mine, all.x.t()), t = at::mm(mine_t, y.t());
   const auto row = squares(mine), column = squares(all.x), row_t = squares(mine_t), column_t = squares(y);
   at::Tensor k, kt;

@@ -13,7 +13,8 @@ constexpr int64_t chunk = 1024;
 
 }  // namespace
 
-// The formulas of kernels/kernel_alignment.h, a block of rows at a time. Both matrices are symmetric, so the rows alone give the whole gradient.
+// The formulas of kernels/kernel_alignment.h, a block of rows at a time. Both matrices are symmetric, so the rows alone give the whole
+// gradient.
 AlignmentValue sweep_chunked(const Gathered& all, int64_t m, const at::Tensor& y, const AlignmentScalars& p, bool gradient) {
   const auto& x = all.x;
   const auto n = x.size(0);
@@ -23,7 +24,9 @@ AlignmentValue sweep_chunked(const Gathered& all, int64_t m, const at::Tensor& y
   const auto squares = x.square().sum(1), squares_t = y.square().sum(1);
   const auto norm = squares * gamma + c, norm_t = squares_t * gamma_t + c_t;
   if (!gaussian && !((norm > 0).all().item<bool>() && (norm_t > 0).all().item<bool>())) {
-    throw Error("bad_kernel", "gamma |x|^2 + c is not positive for an embedding: the normalised kernel does not exist there; raise coef0 or fix the kernel's parameters");
+    throw Error("bad_kernel",
+                "gamma |x|^2 + c is not positive for an embedding: the normalised kernel does not exist there; raise coef0 or fix the "
+                "kernel's parameters");
   }
   const auto b = norm.rsqrt(), b_t = norm_t.rsqrt();
 

@@ -30,7 +30,8 @@ void run(const kernels::GridAlignment& a, const kernels::GridBuffers& buffers, a
 #ifdef KUEA_CUDA
   if (order == Order::device) {
     const c10::DeviceGuard guard(device);
-    C10_CUDA_CHECK(static_cast<cudaError_t>(kernels::sweep_grid_cuda(a, buffers, c10::cuda::getCurrentCUDAStream(device.index()).stream())));
+    C10_CUDA_CHECK(
+        static_cast<cudaError_t>(kernels::sweep_grid_cuda(a, buffers, c10::cuda::getCurrentCUDAStream(device.index()).stream())));
     return;
   }
 #endif
@@ -71,14 +72,15 @@ GridValue sweep(const at::Tensor& x, const at::Tensor& y, const KernelParams& p,
                                  p.sigma.const_data_ptr<float>(),
                                  static_cast<float>(p.sigma_teacher),
                                  gradient};
-  run(a, {floats(norms), floats(norms) + n, floats(partial), wide(u), wide(q), wide(sums), floats(value.dx), floats(value.values)}, x.device(), order);
+  run(a, {floats(norms), floats(norms) + n, floats(partial), wide(u), wide(q), wide(sums), floats(value.dx), floats(value.values)},
+      x.device(), order);
   return value;
 }
 
 /** Like Fused of kernel_alignment.cpp, but nothing is read back to the host. */
 struct OnGrid : torch::autograd::Function<OnGrid> {
-  static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& gamma, const Variable& c, const Variable& sigma, const at::Tensor& all, const at::Tensor& y,
-                          int64_t begin, KernelKind kind, double sigma_teacher, Order order) {
+  static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& gamma, const Variable& c, const Variable& sigma,
+                          const at::Tensor& all, const at::Tensor& y, int64_t begin, KernelKind kind, double sigma_teacher, Order order) {
     const bool gradient = x.requires_grad() || gamma.requires_grad() || c.requires_grad() || sigma.requires_grad();
     const auto value = sweep(all, y, {kind, gamma, c, sigma, sigma_teacher}, begin, begin + x.size(0), gradient, order);
     if (gradient) ctx->save_for_backward({value.dx, value.values});
@@ -111,7 +113,8 @@ at::Tensor kernel_alignment_twin(const at::Tensor& x, const at::Tensor& y, const
   return on_grid(x, y, p, all, Order::twin);
 }
 
-at::Tensor kernel_alignment_twin_reversed(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, const std::optional<Gathered>& all) {
+at::Tensor kernel_alignment_twin_reversed(const at::Tensor& x, const at::Tensor& y, const KernelParams& p,
+                                          const std::optional<Gathered>& all) {
   return on_grid(x, y, p, all, Order::twin_reversed);
 }
 

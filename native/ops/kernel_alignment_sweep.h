@@ -12,8 +12,8 @@ struct AlignmentScalars {
 };
 
 /**
- * The loss, and where gradients were wanted, the derivatives by gamma and c (polynomial) or sigma (Gaussian): this rank's summands of them. dX [m, d], of
- * this rank's rows, is exact.
+ * The loss, and where gradients were wanted, the derivatives by gamma and c (polynomial) or sigma (Gaussian): this rank's summands of them.
+ * dX [m, d], of this rank's rows, is exact.
  */
 struct AlignmentValue {
   double loss = 0;
@@ -21,7 +21,10 @@ struct AlignmentValue {
   double dgamma = 0, dc = 0, dsigma = 0;
 };
 
-/** Tiles on all threads; CPU tensors. Of several ranks each sweeps its share of the tiles, whosever rows they are; the m rows' sums are then added up. */
+/**
+ * Tiles on all threads; CPU tensors. Of several ranks each sweeps its share of the tiles, whosever rows they are; the m rows' sums are then
+ * added up.
+ */
 AlignmentValue sweep_tiled(const Gathered& all, int64_t m, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient);
 
 /** Blocks of the m rows against all rows with libtorch's operators; any device. */

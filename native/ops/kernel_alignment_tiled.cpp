@@ -9,15 +9,17 @@
 #include "runtime/error.h"
 
 // The BLAS that libtorch is linked with; single-threaded inside a parallel region.
-extern "C" void sgemm_(const char* transa, const char* transb, const int* m, const int* n, const int* k, const float* alpha, const float* a, const int* lda, const float* b,
-                       const int* ldb, const float* beta, float* c, const int* ldc);
+extern "C" void sgemm_(const char* transa, const char* transb, const int* m, const int* n, const int* k, const float* alpha, const float* a,
+                       const int* lda, const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
 
 namespace kuea {
 namespace {
 
 /** Row-major through a column-major BLAS: C^T = B^T A^T. */
-void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
-  const int mi = static_cast<int>(m), ni = static_cast<int>(n), ki = static_cast<int>(k), la = static_cast<int>(lda), lb = static_cast<int>(ldb), lc = static_cast<int>(ldc);
+void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
+          float beta, float* c, int64_t ldc) {
+  const int mi = static_cast<int>(m), ni = static_cast<int>(n), ki = static_cast<int>(k), la = static_cast<int>(lda),
+            lb = static_cast<int>(ldb), lc = static_cast<int>(ldc);
   const float one = 1;
   sgemm_(transpose_b ? "T" : "N", transpose_a ? "T" : "N", &ni, &mi, &ki, &one, b, &lb, a, &la, &beta, c, &lc);
 }
@@ -32,8 +34,8 @@ struct Pair {
 using Rounds = std::vector<std::vector<Pair>>;
 
 /**
- * Rounds of tile pairs in which no row block occurs twice, so that a round's pairs may update their blocks at the same time, without locks or copies,
- * and in the same order whatever the number of threads: the diagonal, then the circle method of a round-robin tournament.
+ * Rounds of tile pairs in which no row block occurs twice, so that a round's pairs may update their blocks at the same time, without locks
+ * or copies, and in the same order whatever the number of threads: the diagonal, then the circle method of a round-robin tournament.
  */
 Rounds tournament(int64_t blocks) {
   Rounds rounds(1);
@@ -52,8 +54,8 @@ Rounds tournament(int64_t blocks) {
 }
 
 /**
- * A rank's share of the rounds: a run of them, cut where the work before it is its share of the whole. So most of its rounds are whole ones, and there is
- * work for as many threads as one process has. Each pair is one rank's.
+ * A rank's share of the rounds: a run of them, cut where the work before it is its share of the whole. So most of its rounds are whole
+ * ones, and there is work for as many threads as one process has. Each pair is one rank's.
  */
 Rounds share(int64_t rank, int64_t ranks, int64_t n, int64_t d, int64_t dt) {
   const auto rows = [&](int64_t block) { return std::min(tile, n - block * tile); };
@@ -102,15 +104,18 @@ AlignmentValue sweep_tiled(const Gathered& all, int64_t m, const at::Tensor& y, 
     dx = at::zeros({n, d}, options);
     q = at::zeros({n}, options.dtype(at::kDouble));
   }
-  const kernels::AlignmentRows rows{norms.mutable_data_ptr<float>(), norms.mutable_data_ptr<float>() + n, gradient ? dx.mutable_data_ptr<float>() : nullptr,
-                                    gradient ? q.mutable_data_ptr<double>() : nullptr};
+  const kernels::AlignmentRows rows{norms.mutable_data_ptr<float>(), norms.mutable_data_ptr<float>() + n,
+                                    gradient ? dx.mutable_data_ptr<float>() : nullptr, gradient ? q.mutable_data_ptr<double>() : nullptr};
 
   std::atomic<bool> positive{true};
   at::parallel_for(0, n, 64, [&](int64_t begin, int64_t end) {
     if (!kernels::prepare_rows(a, rows, begin, end)) positive = false;
   });
   // Every rank has looked at all rows: none goes on to an exchange that another does not come to.
-  if (!positive) throw Error("bad_kernel", "gamma |x|^2 + c is not positive for an embedding: the normalised kernel does not exist there; raise coef0 or fix the kernel's parameters");
+  if (!positive)
+    throw Error("bad_kernel",
+                "gamma |x|^2 + c is not positive for an embedding: the normalised kernel does not exist there; raise coef0 or fix the "
+                "kernel's parameters");
 
   double g = 0, distance = 0;
   for (const auto& round : share(all.rank, all.ranks, n, d, y.size(1))) {
@@ -120,7 +125,8 @@ AlignmentValue sweep_tiled(const Gathered& all, int64_t m, const at::Tensor& y, 
       std::vector<float> scratch(static_cast<size_t>(kernels::scratch_bytes(tile)) / sizeof(float));
       for (auto k = begin; k < end; ++k) {
         const auto [i, j] = round[static_cast<size_t>(k)];
-        sums[static_cast<size_t>(k)] = kernels::sweep_tile(a, rows, i * tile, std::min(tile, n - i * tile), j * tile, std::min(tile, n - j * tile), scratch.data());
+        sums[static_cast<size_t>(k)] =
+            kernels::sweep_tile(a, rows, i * tile, std::min(tile, n - i * tile), j * tile, std::min(tile, n - j * tile), scratch.data());
       }
     });
     for (const auto& sum : sums) {

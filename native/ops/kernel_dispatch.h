@@ -12,8 +12,10 @@ inline bool has_kernels(const at::Tensor& t) { return t.is_cpu() && (t.scalar_ty
 /** Calls f with a number of the type that the kernels know t's by. */
 template <class F>
 void dispatch(const at::Tensor& t, F f) {
-  if (t.scalar_type() == at::kBFloat16) f(kernels::Bf16{});
-  else f(float{});
+  if (t.scalar_type() == at::kBFloat16)
+    f(kernels::Bf16{});
+  else
+    f(float{});
 }
 
 /** A contiguous tensor's numbers, from element `offset` on. */

@@ -15,8 +15,8 @@ using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
 struct Linear : torch::autograd::Function<Linear> {
-  static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& weight, const std::optional<Variable>& bias, const at::Tensor& weight_compute,
-                          const std::optional<at::Tensor>& bias_compute) {
+  static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& weight, const std::optional<Variable>& bias,
+                          const at::Tensor& weight_compute, const std::optional<at::Tensor>& bias_compute) {
     ctx->saved_data["bias"] = bias.has_value();
     ctx->save_for_backward({x, weight_compute});
     return at::linear(x, weight_compute, bias_compute);

@@ -50,8 +50,8 @@ Nf4 nf4_quantize(const at::Tensor& matrix, at::Device device) {
   auto largest = at::empty({blocks}, at::kFloat);
   each_slice(flat, [&](const float* x, int64_t first, int64_t count) { kernels::nf4_scales(x, numbers<float>(largest, first), count); });
 
-  Nf4 packed{matrix.sizes().vec(), at::empty({flat.numel() / 2}, at::kByte), at::empty({blocks}, at::kChar), at::empty({(blocks + group - 1) / group}, at::kFloat),
-             largest.mean(at::kDouble).item<float>()};
+  Nf4 packed{matrix.sizes().vec(), at::empty({flat.numel() / 2}, at::kByte), at::empty({blocks}, at::kChar),
+             at::empty({(blocks + group - 1) / group}, at::kFloat), largest.mean(at::kDouble).item<float>()};
   const auto* value = numbers<float>(largest);
   auto* scale = numbers<int8_t>(packed.scales);
   for (int64_t first = 0; first < blocks; first += group) {
@@ -80,7 +80,8 @@ at::Tensor nf4_dequantize(const Nf4& packed, at::ScalarType dtype) {
     dispatch(out, [&](auto zero) {
       using T = decltype(zero);
       at::parallel_for(0, scales.numel(), grain, [&](int64_t begin, int64_t end) {
-        kernels::nf4_decode(numbers<uint8_t>(packed.codes, begin * nf4_block / 2), numbers<float>(scales, begin), numbers<T>(out, begin * nf4_block), end - begin);
+        kernels::nf4_decode(numbers<uint8_t>(packed.codes, begin * nf4_block / 2), numbers<float>(scales, begin),
+                            numbers<T>(out, begin * nf4_block), end - begin);
       });
     });
     return out;

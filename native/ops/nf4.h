@@ -5,8 +5,8 @@
 namespace kuea {
 
 /**
- * A matrix as 4-bit NormalFloat with double quantisation (QLoRA, Dettmers et al. 2023): a code a number, a scale a block of 64; the scales are 8-bit in
- * blocks of 256 about their mean. 4.127 bits a number.
+ * A matrix as 4-bit NormalFloat with double quantisation (QLoRA, Dettmers et al. 2023): a code a number, a scale a block of 64; the scales
+ * are 8-bit in blocks of 256 about their mean. 4.127 bits a number.
  */
 struct Nf4 {
   std::vector<int64_t> shape;

@@ -27,8 +27,10 @@ struct QuickGelu : torch::autograd::Function<QuickGelu> {
     auto y = at::empty_like(x);
     const bool half = x.scalar_type() == at::kBFloat16;
     at::parallel_for(0, x.numel(), grain, [&](int64_t begin, int64_t end) {
-      if (half) kernels::quick_gelu(bits(x) + begin, mutable_bits(y) + begin, end - begin);
-      else kernels::quick_gelu(x.const_data_ptr<float>() + begin, y.mutable_data_ptr<float>() + begin, end - begin);
+      if (half)
+        kernels::quick_gelu(bits(x) + begin, mutable_bits(y) + begin, end - begin);
+      else
+        kernels::quick_gelu(x.const_data_ptr<float>() + begin, y.mutable_data_ptr<float>() + begin, end - begin);
     });
     return y;
   }
@@ -39,8 +41,11 @@ struct QuickGelu : torch::autograd::Function<QuickGelu> {
     auto dx = at::empty_like(x);
     const bool half = x.scalar_type() == at::kBFloat16;
     at::parallel_for(0, x.numel(), grain, [&](int64_t begin, int64_t end) {
-      if (half) kernels::quick_gelu_backward(bits(x) + begin, bits(g) + begin, mutable_bits(dx) + begin, end - begin);
-      else kernels::quick_gelu_backward(x.const_data_ptr<float>() + begin, g.const_data_ptr<float>() + begin, dx.mutable_data_ptr<float>() + begin, end - begin);
+      if (half)
+        kernels::quick_gelu_backward(bits(x) + begin, bits(g) + begin, mutable_bits(dx) + begin, end - begin);
+      else
+        kernels::quick_gelu_backward(x.const_data_ptr<float>() + begin, g.const_data_ptr<float>() + begin,
+                                     dx.mutable_data_ptr<float>() + begin, end - begin);
     });
     return {dx};
   }

@@ -25,7 +25,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, a
     using T = decltype(zero);
     at::parallel_for(0, rows, row_grain(width), [&](int64_t begin, int64_t end) {
       auto* scales = scale.defined() ? numbers<float>(scale, begin) : nullptr;
-      kernels::rms_norm(numbers<T>(x, begin * width), numbers<T>(weight), numbers<T>(y, begin * width), scales, end - begin, width, static_cast<float>(eps));
+      kernels::rms_norm(numbers<T>(x, begin * width), numbers<T>(weight), numbers<T>(y, begin * width), scales, end - begin, width,
+                        static_cast<float>(eps));
     });
   });
   return y;
@@ -43,8 +44,8 @@ void rms_norm_backward(const at::Tensor& x, const at::Tensor& weight, const at::
     using T = decltype(zero);
     at::parallel_for(0, rows, row_grain(width), [&](int64_t begin, int64_t end) {
       const auto first = begin * width;
-      kernels::rms_norm_backward(numbers<T>(x, first), numbers<T>(weight), numbers<float>(rstd, begin), numbers<T>(g, first), numbers<T>(dx, first), end - begin,
-                                 width);
+      kernels::rms_norm_backward(numbers<T>(x, first), numbers<T>(weight), numbers<float>(rstd, begin), numbers<T>(g, first),
+                                 numbers<T>(dx, first), end - begin, width);
     });
   });
 }

@@ -36,8 +36,8 @@ void rope_(at::Tensor& x, const RotaryTable& table, bool back) {
     using T = decltype(zero);
     const auto width = x.size(1);
     at::parallel_for(0, tokens, row_grain(width), [&](int64_t begin, int64_t end) {
-      kernels::rope(numbers<T>(x, begin * width), numbers<float>(table.cosine, begin * half), numbers<float>(table.sine, begin * half), end - begin, width, heads,
-                    2 * half, back ? -1.0f : 1.0f);
+      kernels::rope(numbers<T>(x, begin * width), numbers<float>(table.cosine, begin * half), numbers<float>(table.sine, begin * half),
+                    end - begin, width, heads, 2 * half, back ? -1.0f : 1.0f);
     });
   });
 }

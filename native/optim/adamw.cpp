@@ -12,7 +12,8 @@ namespace kuea {
 void AdamW::add_group(const std::vector<Parameter>& parameters, double weight_decay) {
   Group group{weight_decay, {}};
   for (const auto& [name, value] : parameters) {
-    group.states.push_back({name, value, at::zeros_like(value, at::TensorOptions().requires_grad(false)), at::zeros_like(value, at::TensorOptions().requires_grad(false))});
+    group.states.push_back({name, value, at::zeros_like(value, at::TensorOptions().requires_grad(false)),
+                            at::zeros_like(value, at::TensorOptions().requires_grad(false))});
     if (!step_.defined()) step_ = at::zeros({}, value.options().requires_grad(false));
   }
   groups_.push_back(std::move(group));
@@ -37,8 +38,8 @@ void AdamW::step(double lr, const std::optional<at::Tensor>& found_inf) {
     }
     if (parameters.empty()) continue;
     const std::vector<at::Tensor> steps(parameters.size(), step_);
-    at::_fused_adamw_(parameters, grads, exp_avgs, exp_avg_sqs, {}, steps, lr, options_.beta1, options_.beta2, group.weight_decay, options_.eps, false,
-                      false, {}, found_inf);
+    at::_fused_adamw_(parameters, grads, exp_avgs, exp_avg_sqs, {}, steps, lr, options_.beta1, options_.beta2, group.weight_decay,
+                      options_.eps, false, false, {}, found_inf);
     // The fused kernel does not move the version counters by which modules know that their copies are old.
     for (const auto& parameter : parameters) torch::autograd::impl::bump_version(parameter);
   }

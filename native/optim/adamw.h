@@ -11,7 +11,8 @@
 namespace kuea {
 
 /**
- * AdamW (Loshchilov and Hutter 2019) through libtorch's fused kernel: p *= 1 - lr * wd; p -= lr * m_hat / (sqrt(v_hat) + eps), moments in fp32.
+ * AdamW (Loshchilov and Hutter 2019) through libtorch's fused kernel: p *= 1 - lr * wd; p -= lr * m_hat / (sqrt(v_hat) + eps), moments in
+ * fp32.
  */
 class AdamW {
  public:
@@ -24,7 +25,10 @@ class AdamW {
   /** Parameters that share a decay; moments start at 0. */
   void add_group(const std::vector<Parameter>& parameters, double weight_decay);
 
-  /** One update from the parameters' .grad; one without a gradient stays as it is. Where `found_inf` (fp32 [1]) is 1 nothing is changed but the count. */
+  /**
+   * One update from the parameters' .grad; one without a gradient stays as it is. Where `found_inf` (fp32 [1]) is 1 nothing is changed but
+   * the count.
+   */
   void step(double lr, const std::optional<at::Tensor>& found_inf);
 
   /** Updates made so far (the bias correction's exponent). */

@@ -23,7 +23,8 @@ void FlatAdamW::step(double lr) {
     if (begin == end) return;
     const auto part = [&](const at::Tensor& flat) { return std::vector<at::Tensor>{flat.narrow(0, begin, end - begin)}; };
     const std::vector<at::Tensor> steps{at::full({}, static_cast<double>(steps_), value_.options())};
-    at::_fused_adamw_(part(value_), part(grad_), part(exp_avg_), part(exp_avg_sq_), {}, steps, lr, options_.beta1, options_.beta2, weight_decay, options_.eps, false, false);
+    at::_fused_adamw_(part(value_), part(grad_), part(exp_avg_), part(exp_avg_sq_), {}, steps, lr, options_.beta1, options_.beta2,
+                      weight_decay, options_.eps, false, false);
   };
   range(0, decayed_, weight_decay_);
   range(decayed_, value_.size(0), 0);

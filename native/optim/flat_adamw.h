@@ -9,8 +9,8 @@
 namespace kuea {
 
 /**
- * AdamW over a flat buffer (nn/flat_parameters.h), through libtorch's fused kernel: its first `decayed` numbers with weight decay, the rest without. Moments
- * start at 0.
+ * AdamW over a flat buffer (nn/flat_parameters.h), through libtorch's fused kernel: its first `decayed` numbers with weight decay, the rest
+ * without. Moments start at 0.
  */
 class FlatAdamW {
  public:

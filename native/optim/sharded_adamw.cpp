@@ -9,11 +9,14 @@
 namespace kuea {
 namespace {
 
-int64_t part(const FlatParameters& parameters, const std::shared_ptr<ProcessGroup>& group) { return parameters.value().size(0) / (group ? group->size() : 1); }
+int64_t part(const FlatParameters& parameters, const std::shared_ptr<ProcessGroup>& group) {
+  return parameters.value().size(0) / (group ? group->size() : 1);
+}
 
 }  // namespace
 
-ShardedAdamW::ShardedAdamW(FlatParameters& parameters, std::shared_ptr<ProcessGroup> group, AdamW::Options options, double weight_decay, int64_t decayed)
+ShardedAdamW::ShardedAdamW(FlatParameters& parameters, std::shared_ptr<ProcessGroup> group, AdamW::Options options, double weight_decay,
+                           int64_t decayed)
     : parameters_(parameters),
       group_(std::move(group)),
       begin_(group_ ? group_->rank() * part(parameters, group_) : 0),

@@ -12,13 +12,17 @@
 namespace kuea {
 
 /**
- * AdamW over flat parameters with its work and its moments cut over the ranks (ZeRO stage 1, Rajbhandari et al. 2020): each rank has an equal range of the
- * buffers, updates it, and the ranks give each other what they have updated. A process alone (`group` null) has the whole range, and nothing is copied.
+ * AdamW over flat parameters with its work and its moments cut over the ranks (ZeRO stage 1, Rajbhandari et al. 2020): each rank has an
+ * equal range of the buffers, updates it, and the ranks give each other what they have updated. A process alone (`group` null) has the
+ * whole range, and nothing is copied.
  */
 class ShardedAdamW {
  public:
-  /** The parameters' buffers must be cut into as many parts as there are ranks. `decayed`: numbers from the first on that have weight decay. */
-  ShardedAdamW(FlatParameters& parameters, std::shared_ptr<ProcessGroup> group, AdamW::Options options, double weight_decay, int64_t decayed);
+  /**
+   * The parameters' buffers must be cut into as many parts as there are ranks. `decayed`: numbers from the first on that have weight decay.
+   */
+  ShardedAdamW(FlatParameters& parameters, std::shared_ptr<ProcessGroup> group, AdamW::Options options, double weight_decay,
+               int64_t decayed);
 
   FlatParameters& parameters() const { return parameters_; }
 

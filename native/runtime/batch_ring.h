@@ -14,8 +14,8 @@
 namespace kuea {
 
 /**
- * Batches of pixels, filled by JavaScript and read by the device thread: `slots` blocks of `bytes`, aligned to a cache line, zeroed; for a GPU in memory that
- * it copies from by itself.
+ * Batches of pixels, filled by JavaScript and read by the device thread: `slots` blocks of `bytes`, aligned to a cache line, zeroed; for a
+ * GPU in memory that it copies from by itself.
  */
 class BatchRing {
  public:

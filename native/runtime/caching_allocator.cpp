@@ -86,7 +86,8 @@ class CachingAllocator final : public c10::Allocator {
       free_.erase(kept);
       memory_.cached -= size;
     } else {
-      // Steps of ever other sizes, texts of all lengths say, would leave blocks of all sizes behind: the whole stays within the peak and an eighth.
+      // Steps of ever other sizes, texts of all lengths say, would leave blocks of all sizes behind: the whole stays within the peak and an
+      // eighth.
       const size_t needed = memory_.in_use + size, peak = std::max(memory_.peak, needed);
       keep_at_most(peak + peak / 8 - needed);
       data = aligned(huge_page, size);

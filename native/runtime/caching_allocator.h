@@ -5,8 +5,8 @@
 namespace kuea {
 
 /**
- * Makes libtorch keep the large CPU blocks that it frees, by size, for its next request of that size. A training step asks for the same sizes
- * every time; fresh pages from the system cost more than the element-wise operations that fill them. Call before the first tensor.
+ * Makes libtorch keep the large CPU blocks that it frees, by size, for its next request of that size. A training step asks for the same
+ * sizes every time; fresh pages from the system cost more than the element-wise operations that fill them. Call before the first tensor.
  */
 void install_caching_allocator();
 

@@ -22,7 +22,7 @@ MappedFile::MappedFile(const std::string& path, Mode mode) {
   const bool writable = mode == Mode::read_write;
   const int fd = open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
   if (fd < 0) fail(fd);
-  struct stat info {};
+  struct stat info{};
   if (fstat(fd, &info) != 0) fail(fd);
   size_ = static_cast<size_t>(info.st_size);
   // A store into a hole that the disk has no room for would kill the process with SIGBUS; claim the blocks now.

@@ -65,15 +65,18 @@ std::vector<Parameter> AlignTrainer::tensors(State state) const {
   return list;
 }
 
-void AlignTrainer::open_cache(const CacheSpec& spec) { cache_.emplace(spec, student_.model().dim(), spec_.teacher_dim, !spec_.device.is_cpu()); }
+void AlignTrainer::open_cache(const CacheSpec& spec) {
+  cache_.emplace(spec, student_.model().dim(), spec_.teacher_dim, !spec_.device.is_cpu());
+}
 
 void AlignTrainer::check_batch(size_t slot, int64_t count, std::span<const uint32_t> rows) const {
   if (slot >= ring_->count() || count < (spec_.group ? 0 : 1) || count > spec_.batch_size) {
-    throw Error("bad_batch", "slot " + std::to_string(slot) + " with " + std::to_string(count) + " images, but the ring has " + std::to_string(ring_->count()) +
-                                 " slots of " + std::to_string(spec_.batch_size));
+    throw Error("bad_batch", "slot " + std::to_string(slot) + " with " + std::to_string(count) + " images, but the ring has " +
+                                 std::to_string(ring_->count()) + " slots of " + std::to_string(spec_.batch_size));
   }
   if (!cache_) return;
-  if (static_cast<int64_t>(rows.size()) != count) throw Error("bad_batch", "a batch of " + std::to_string(count) + " images came with " + std::to_string(rows.size()) + " rows");
+  if (static_cast<int64_t>(rows.size()) != count)
+    throw Error("bad_batch", "a batch of " + std::to_string(count) + " images came with " + std::to_string(rows.size()) + " rows");
   cache_->check(rows);
 }
 
@@ -130,8 +133,8 @@ std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::s
   const auto images = pixels(slot, std::max<int64_t>(count, 1));
   const auto target = frozen(images.narrow(0, 0, count), rows);
 
-  // GradCache (Gao et al. 2021): the loss sees the whole batch whatever the micro-batch. One micro-batch keeps its graph; several are embedded
-  // without one, and each is embedded again when its gradient is known.
+  // GradCache (Gao et al. 2021): the loss sees the whole batch whatever the micro-batch. One micro-batch keeps its graph; several are
+  // embedded without one, and each is embedded again when its gradient is known.
   const auto parts = images.split(spec_.micro_batch);
   const auto with_graph = [&](const at::Tensor& part) { return student_.embed(part, spec_.image_size, spec_.activation_checkpointing); };
   const bool whole = parts.size() == 1;
@@ -142,7 +145,8 @@ std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::s
   auto teacher = target.teacher;
   if (group && !spec_.local_kernel) {
     const auto begin = std::accumulate(counts.begin(), counts.begin() + group->rank(), int64_t{0});
-    all = Gathered{group->gather_rows(features, counts), begin, group->rank(), group->size(), [group](const at::Tensor& t) { group->all_reduce(t); }};
+    all = Gathered{group->gather_rows(features, counts), begin, group->rank(), group->size(),
+                   [group](const at::Tensor& t) { group->all_reduce(t); }};
     teacher = group->gather_rows(teacher, counts);
   }
   const auto mean = [&](const at::Tensor& t) { return t.sum() / static_cast<double>(total); };
@@ -151,7 +155,8 @@ std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::s
   const auto anchor_loss = mean((features - target.original).square().sum(1));
   const auto loss = spec_.w * kernel_loss + anchor_loss;
   torch::autograd::backward({loss}, {});
-  const auto terms = sum_terms({loss, kernel_loss, anchor_loss, log ? mean(at::cosine_similarity(features.detach(), target.original, 1)) : at::zeros_like(loss)});
+  const auto terms = sum_terms(
+      {loss, kernel_loss, anchor_loss, log ? mean(at::cosine_similarity(features.detach(), target.original, 1)) : at::zeros_like(loss)});
   const bool deferred = !spec_.device.is_cpu();
   guard_.watch(terms, optimizer_.steps() + 1);
   if (log || !deferred) {
@@ -193,7 +198,9 @@ std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::s
 
 void AlignTrainer::check() { guard_.check(optimizer_.steps()); }
 
-/** Adds up {loss, kernel, anchor, cosine} and the gradients of the kernel's parameters over the ranks; fp64, the first four are the losses. */
+/**
+ * Adds up {loss, kernel, anchor, cosine} and the gradients of the kernel's parameters over the ranks; fp64, the first four are the losses.
+ */
 at::Tensor AlignTrainer::sum_terms(const std::vector<at::Tensor>& terms) {
   at::NoGradGuard no_grad;
   std::vector<at::Tensor> scalars = terms, gradients;
@@ -213,9 +220,11 @@ void AlignTrainer::clear_gradients() {
   for (const auto& parameter : tensors(State::value)) parameter.value.mutable_grad().reset();
 }
 
-void AlignTrainer::restore(const std::vector<LoadStep>& values, const std::vector<LoadStep>& exp_avg, const std::vector<LoadStep>& exp_avg_sq, int64_t steps) {
+void AlignTrainer::restore(const std::vector<LoadStep>& values, const std::vector<LoadStep>& exp_avg,
+                           const std::vector<LoadStep>& exp_avg_sq, int64_t steps) {
   const auto& group = spec_.group;
-  const std::pair<State, const std::vector<LoadStep>*> states[]{{State::value, &values}, {State::exp_avg, &exp_avg}, {State::exp_avg_sq, &exp_avg_sq}};
+  const std::pair<State, const std::vector<LoadStep>*> states[]{
+      {State::value, &values}, {State::exp_avg, &exp_avg}, {State::exp_avg_sq, &exp_avg_sq}};
   for (const auto& [state, plan] : states) {
     const auto list = tensors(state);
     if (!group || group->rank() == 0) load_tensors(list, *plan);

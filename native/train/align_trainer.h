@@ -51,12 +51,12 @@ struct StepMetrics {
 };
 
 /**
- * The published method: L = w mean_ij (K_clip - K_dino)^2 + mean_i |f(I_i) - f0(I_i)|^2 over one batch, every parameter of the student trained by
- * AdamW (decay on all of them, none on the kernel's own parameters). Used on the device thread alone.
+ * The published method: L = w mean_ij (K_clip - K_dino)^2 + mean_i |f(I_i) - f0(I_i)|^2 over one batch, every parameter of the student
+ * trained by AdamW (decay on all of them, none on the kernel's own parameters). Used on the device thread alone.
  *
- * With a process group the batch is that of all ranks, in their order, each rank holding its part of the images: the embeddings are gathered, each rank
- * computes the gradient of its own rows, and the gradients of the weights are summed. Every rank makes the same update, to the bit. Its functions are called
- * by all ranks together, except embed.
+ * With a process group the batch is that of all ranks, in their order, each rank holding its part of the images: the embeddings are
+ * gathered, each rank computes the gradient of its own rows, and the gradients of the weights are summed. Every rank makes the same update,
+ * to the bit. Its functions are called by all ranks together, except embed.
  */
 class AlignTrainer {
  public:
@@ -70,9 +70,9 @@ class AlignTrainer {
   void open_cache(const CacheSpec& spec);
 
   /**
-   * One update from the first `count` images of a slot. Throws Error `non_finite` before anything is changed, or `empty_batch` where no rank has an image. On a
-   * GPU a step that does not log waits for nothing but the copy of its pixels: a loss that is not finite is reported by the next one that does, which
-   * names it, and no update since has changed anything.
+   * One update from the first `count` images of a slot. Throws Error `non_finite` before anything is changed, or `empty_batch` where no
+   * rank has an image. On a GPU a step that does not log waits for nothing but the copy of its pixels: a loss that is not finite is
+   * reported by the next one that does, which names it, and no update since has changed anything.
    */
   std::optional<StepMetrics> step(size_t slot, int64_t count, std::span<const uint32_t> rows, double lr, bool log);
 
@@ -82,7 +82,8 @@ class AlignTrainer {
   /** Frozen embeddings of the slot's images into the cache; how many were computed. */
   int64_t embed(size_t slot, int64_t count, std::span<const uint32_t> rows);
 
-  void restore(const std::vector<LoadStep>& values, const std::vector<LoadStep>& exp_avg, const std::vector<LoadStep>& exp_avg_sq, int64_t steps);
+  void restore(const std::vector<LoadStep>& values, const std::vector<LoadStep>& exp_avg, const std::vector<LoadStep>& exp_avg_sq,
+               int64_t steps);
 
  private:
   /** The two constant embeddings of a batch, fp32 on the device. */

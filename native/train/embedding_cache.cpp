@@ -12,7 +12,9 @@ namespace kuea {
 
 EmbeddingCache::EmbeddingCache(const CacheSpec& spec, int64_t original_dim, int64_t teacher_dim, bool pinned)
     : spec_(spec), original_dim_(original_dim), teacher_dim_(teacher_dim), pinned_(pinned), file_(spec.file, MappedFile::Mode::read_write) {
-  const auto fits = [&](int64_t offset, int64_t row_bytes) { return offset >= 0 && offset + spec.rows * row_bytes <= static_cast<int64_t>(file_.size()); };
+  const auto fits = [&](int64_t offset, int64_t row_bytes) {
+    return offset >= 0 && offset + spec.rows * row_bytes <= static_cast<int64_t>(file_.size());
+  };
   if (!fits(spec.original, original_dim * 4) || !fits(spec.teacher, teacher_dim * 4) || !fits(spec.present, 1)) {
     throw Error("bad_cache", "the cache " + spec.file + " is shorter than its header says: delete it, it will be made again");
   }

@@ -18,12 +18,15 @@ struct CacheSpec {
 };
 
 /**
- * The two frozen embeddings of every image in one mapped file: fp32 [rows, d], fp32 [rows, d'] and a flag a row. A row's flag is set after its
- * embeddings, so a run that is killed at any moment leaves rows that are right or absent.
+ * The two frozen embeddings of every image in one mapped file: fp32 [rows, d], fp32 [rows, d'] and a flag a row. A row's flag is set after
+ * its embeddings, so a run that is killed at any moment leaves rows that are right or absent.
  */
 class EmbeddingCache {
  public:
-  /** `pinned`: embeddings are read into memory that a GPU copies from by itself. Throws Error `bad_cache` when the file is too short for its layout. */
+  /**
+   * `pinned`: embeddings are read into memory that a GPU copies from by itself. Throws Error `bad_cache` when the file is too short for its
+   * layout.
+   */
   EmbeddingCache(const CacheSpec& spec, int64_t original_dim, int64_t teacher_dim, bool pinned);
 
   bool has(std::span<const uint32_t> rows) const;

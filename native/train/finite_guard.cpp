@@ -30,8 +30,9 @@ void FiniteGuard::check(int64_t step) {
   const auto found = static_cast<int64_t>(value[0]);
   if (found == 0) return;
   first_ = at::zeros_like(first_);
-  throw Error("non_finite", "the loss " + (found == step ? "" : "of step " + std::to_string(found) + " ") + "is " + std::to_string(value[1]) + " (kernel " + std::to_string(value[2]) +
-                                ", anchor " + std::to_string(value[3]) + ")");
+  throw Error("non_finite", "the loss " + (found == step ? "" : "of step " + std::to_string(found) + " ") + "is " +
+                                std::to_string(value[1]) + " (kernel " + std::to_string(value[2]) + ", anchor " + std::to_string(value[3]) +
+                                ")");
 }
 
 }  // namespace kuea

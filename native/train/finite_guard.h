@@ -7,8 +7,8 @@
 namespace kuea {
 
 /**
- * Watches the losses of updates where they were computed, without reading them back: remembers the first that was not finite, from which on no update may
- * change anything.
+ * Watches the losses of updates where they were computed, without reading them back: remembers the first that was not finite, from which on
+ * no update may change anything.
  */
 class FiniteGuard {
  public:

@@ -30,9 +30,10 @@ void append(std::vector<Parameter>& list, const std::vector<Parameter>& more) { 
 LoraTrainer::LoraTrainer(const LoraTrainerSpec& spec)
     : spec_(spec),
       model_(spec.model, true, spec.train_projector, spec.group ? spec.group->size() : 1),
-      ring_(std::make_shared<BatchRing>(
-          spec.slots, spec.images_per_slot * 3 * spec.model.vision.image_size * spec.model.vision.image_size * static_cast<int64_t>(c10::elementSize(spec.pixels)),
-          spec.model.device)) {
+      ring_(std::make_shared<BatchRing>(spec.slots,
+                                        spec.images_per_slot * 3 * spec.model.vision.image_size * spec.model.vision.image_size *
+                                            static_cast<int64_t>(c10::elementSize(spec.pixels)),
+                                        spec.model.device)) {
   at::NoGradGuard no_grad;
   const auto add = [&](FlatParameters& parameters, bool biases) {
     // The projector's biases are at its end; the adapters have none.
@@ -49,7 +50,9 @@ LoraTrainer::LoraTrainer(const LoraTrainerSpec& spec)
 std::vector<Parameter> LoraTrainer::tensors(State state) const {
   std::vector<Parameter> list;
   for (const auto& optimizer : optimizers_) {
-    append(list, state == State::value ? optimizer.parameters().all() : state == State::exp_avg ? optimizer.exp_avg() : optimizer.exp_avg_sq());
+    append(list, state == State::value     ? optimizer.parameters().all()
+                 : state == State::exp_avg ? optimizer.exp_avg()
+                                           : optimizer.exp_avg_sq());
   }
   return list;
 }
@@ -60,23 +63,27 @@ void LoraTrainer::check(const MicroBatch& batch) const {
   const auto samples = batch.lengths.size();
   if (tokens == 0) fail("it has no tokens");
   if (static_cast<int64_t>(batch.labels.size()) != tokens) fail("as many labels as tokens are needed");
-  if (std::accumulate(batch.lengths.begin(), batch.lengths.end(), int64_t{0}) != tokens || std::any_of(batch.lengths.begin(), batch.lengths.end(), [](int64_t n) { return n < 1; })) {
+  if (std::accumulate(batch.lengths.begin(), batch.lengths.end(), int64_t{0}) != tokens ||
+      std::any_of(batch.lengths.begin(), batch.lengths.end(), [](int64_t n) { return n < 1; })) {
     fail("the samples' lengths do not add up to its " + std::to_string(tokens) + " tokens");
   }
-  if (batch.weights.size() != samples || batch.sample_keys.size() != samples) fail("a weight and a key are needed for each of its " + std::to_string(samples) + " samples");
+  if (batch.weights.size() != samples || batch.sample_keys.size() != samples)
+    fail("a weight and a key are needed for each of its " + std::to_string(samples) + " samples");
   if (batch.images < 0 || batch.images > spec_.images_per_slot || (batch.images > 0 && (batch.slot < 0 || batch.slot >= spec_.slots))) {
-    fail("slot " + std::to_string(batch.slot) + " with " + std::to_string(batch.images) + " images, but the ring has " + std::to_string(spec_.slots) + " slots of " +
-         std::to_string(spec_.images_per_slot));
+    fail("slot " + std::to_string(batch.slot) + " with " + std::to_string(batch.images) + " images, but the ring has " +
+         std::to_string(spec_.slots) + " slots of " + std::to_string(spec_.images_per_slot));
   }
   const auto vocabulary = spec_.model.llama.vocabulary;
   const auto within = [&](int64_t id, int64_t other) { return id == other || (id >= 0 && id < vocabulary); };
   for (int64_t i = 0; i < tokens; ++i) {
     if (!within(batch.tokens[i], -200) || !within(batch.labels[i], -100)) {
-      fail("token " + std::to_string(batch.tokens[i]) + " with label " + std::to_string(batch.labels[i]) + " does not fit a vocabulary of " + std::to_string(vocabulary));
+      fail("token " + std::to_string(batch.tokens[i]) + " with label " + std::to_string(batch.labels[i]) +
+           " does not fit a vocabulary of " + std::to_string(vocabulary));
     }
   }
   const auto images = std::count(batch.tokens.begin(), batch.tokens.end(), -200);
-  if (static_cast<int64_t>(batch.image_rows.size()) != images) fail(std::to_string(images) + " image tokens with " + std::to_string(batch.image_rows.size()) + " rows");
+  if (static_cast<int64_t>(batch.image_rows.size()) != images)
+    fail(std::to_string(images) + " image tokens with " + std::to_string(batch.image_rows.size()) + " rows");
   const auto rows = batch.images * patches(spec_.model.vision);
   for (const auto row : batch.image_rows) {
     if (row < 0 || row >= rows) fail("image row " + std::to_string(row) + " of " + std::to_string(rows));
@@ -148,7 +155,8 @@ void LoraTrainer::drop_gradients() {
 }
 
 LoraTrainer::Totals LoraTrainer::totals() {
-  std::vector<double> totals{sums_.loss.item<double>(), sums_.denominator, static_cast<double>(sums_.labels), static_cast<double>(sums_.tokens), 0};
+  std::vector<double> totals{sums_.loss.item<double>(), sums_.denominator, static_cast<double>(sums_.labels),
+                             static_cast<double>(sums_.tokens), 0};
   for (auto& optimizer : optimizers_) {
     // Synchronises a GPU, as does the loss.
     const auto norm = at::linalg_vector_norm(optimizer.reduce(), 2).item<double>();
@@ -170,7 +178,9 @@ std::optional<LoraMetrics> LoraTrainer::update(double lr, double projector_lr, b
   at::NoGradGuard no_grad;
   const auto totals = this->totals();
   const auto metrics = [&, seconds = sums_.seconds](double loss, double norm) {
-    return log ? std::optional(LoraMetrics{loss, norm, static_cast<int64_t>(totals.labels), static_cast<int64_t>(totals.tokens), seconds + seconds_since(start)}) : std::nullopt;
+    return log ? std::optional(LoraMetrics{loss, norm, static_cast<int64_t>(totals.labels), static_cast<int64_t>(totals.tokens),
+                                           seconds + seconds_since(start)})
+               : std::nullopt;
   };
   if (totals.denominator == 0) {
     drop_gradients();
@@ -209,7 +219,8 @@ void LoraTrainer::gather() {
   for (auto& optimizer : optimizers_) optimizer.gather();
 }
 
-void LoraTrainer::restore(const std::vector<LoadStep>& values, const std::vector<LoadStep>& exp_avg, const std::vector<LoadStep>& exp_avg_sq, int64_t steps) {
+void LoraTrainer::restore(const std::vector<LoadStep>& values, const std::vector<LoadStep>& exp_avg,
+                          const std::vector<LoadStep>& exp_avg_sq, int64_t steps) {
   at::NoGradGuard no_grad;
   if (!spec_.group || spec_.group->rank() == 0) {
     for (auto& optimizer : optimizers_) optimizer.make_room();

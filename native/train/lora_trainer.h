@@ -47,8 +47,9 @@ struct LoraMetrics {
 };
 
 /**
- * LoRA fine-tuning of a LLaVA, its projector trained or not, by AdamW. Used on the device thread alone. With a process group every rank holds the frozen base
- * and adds its own micro-batches; update(), gather() and restore() are called by all ranks together, the others by each for itself.
+ * LoRA fine-tuning of a LLaVA, its projector trained or not, by AdamW. Used on the device thread alone. With a process group every rank
+ * holds the frozen base and adds its own micro-batches; update(), gather() and restore() are called by all ranks together, the others by
+ * each for itself.
  */
 class LoraTrainer {
  public:
@@ -76,7 +77,8 @@ class LoraTrainer {
   void gather();
 
   /** Of several ranks rank 0's plans alone are read. */
-  void restore(const std::vector<LoadStep>& values, const std::vector<LoadStep>& exp_avg, const std::vector<LoadStep>& exp_avg_sq, int64_t steps);
+  void restore(const std::vector<LoadStep>& values, const std::vector<LoadStep>& exp_avg, const std::vector<LoadStep>& exp_avg_sq,
+               int64_t steps);
 
  private:
   /** What an update's micro-batches have added up to. */

@@ -22,7 +22,8 @@ at::ScalarType dtype_of(BasePrecision precision) {
 
 }  // namespace
 
-FrozenWeights::FrozenWeights(const std::vector<LoadStep>& plan, BasePrecision precision, at::Device device) : precision_(precision), device_(device) {
+FrozenWeights::FrozenWeights(const std::vector<LoadStep>& plan, BasePrecision precision, at::Device device)
+    : precision_(precision), device_(device) {
   for (const auto& step : plan) steps_[step.parameter].push_back(step);
 }
 
@@ -59,8 +60,10 @@ at::Tensor FrozenWeights::tensor(const std::string& name, at::IntArrayRef shape)
 at::Tensor FrozenWeights::tensor(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) {
   const auto source = stored(name, shape);
   auto kept = source.to(device_, dtype).contiguous();
-  if (kept.is_same(source)) steps_.erase(name);
-  else release(name);
+  if (kept.is_same(source))
+    steps_.erase(name);
+  else
+    release(name);
   return kept;
 }
 

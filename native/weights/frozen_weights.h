@@ -15,8 +15,9 @@ namespace kuea {
 enum class BasePrecision { fp32, bf16, fp16, nf4 };
 
 /**
- * The frozen weights of a model, handed out from a load plan parameter by parameter as its modules are made: nothing is in memory twice. On the CPU a
- * tensor that lies in its file as it is wanted is a view of the mapped file. All methods throw Error `bad_plan` as load_tensors does.
+ * The frozen weights of a model, handed out from a load plan parameter by parameter as its modules are made: nothing is in memory twice. On
+ * the CPU a tensor that lies in its file as it is wanted is a view of the mapped file. All methods throw Error `bad_plan` as load_tensors
+ * does.
  */
 class FrozenWeights {
  public:

@@ -40,7 +40,8 @@ void load_tensors(const std::vector<Parameter>& parameters, const std::vector<Lo
     auto target = found->second->value;
     const int64_t first = step.row < 0 ? 0 : step.row;
     const int64_t count = step.row < 0 ? rows(target) : rows(source);
-    if (first + count > rows(target)) fail(step, "rows " + std::to_string(first) + " to " + std::to_string(first + count) + " of " + text(target.sizes()));
+    if (first + count > rows(target))
+      fail(step, "rows " + std::to_string(first) + " to " + std::to_string(first + count) + " of " + text(target.sizes()));
     if (step.row >= 0) target = target.narrow(0, first, count);
     if (target.sizes() != source.sizes()) fail(step, "expected shape " + text(target.sizes()) + ", found " + text(source.sizes()));
     auto& flags = set[step.parameter];

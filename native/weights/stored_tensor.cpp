@@ -37,8 +37,9 @@ at::Tensor TensorReader::view(const StoredTensor& stored) {
   const auto bytes = extent(stored.shape, strides) * itemsize;
   const bool negative = std::any_of(strides.begin(), strides.end(), [](int64_t s) { return s < 0; });
   if (stored.offset < 0 || negative || stored.offset + bytes > static_cast<int64_t>(file->size())) {
-    throw Error("bad_tensor", "a tensor of " + stored.file + " needs bytes up to " + std::to_string(stored.offset + bytes) + ", but the file has " +
-                                  std::to_string(file->size()) + ": it is truncated or was changed while it was read; fetch it again");
+    throw Error("bad_tensor", "a tensor of " + stored.file + " needs bytes up to " + std::to_string(stored.offset + bytes) +
+                                  ", but the file has " + std::to_string(file->size()) +
+                                  ": it is truncated or was changed while it was read; fetch it again");
   }
   auto* address = file->data() + stored.offset;
   const auto options = at::TensorOptions().dtype(stored.dtype);

@@ -27,8 +27,8 @@ struct StoredTensor {
 class TensorReader {
  public:
   /**
-   * The tensor as it lies in the file (transposed if asked for): a view of the map, read-only, which keeps the file mapped. Throws Error `bad_tensor`
-   * when it does not lie within the file: a map read past its end kills the process.
+   * The tensor as it lies in the file (transposed if asked for): a view of the map, read-only, which keeps the file mapped. Throws Error
+   * `bad_tensor` when it does not lie within the file: a map read past its end kills the process.
    */
   at::Tensor view(const StoredTensor& stored);
 

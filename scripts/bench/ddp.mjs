@@ -1,20 +1,20 @@
 /**
  * node scripts/bench/ddp.mjs [--ranks 2] [--batch 8] [--steps 4] [--precision bf16]
  *
- * What several ranks cost: steps of a ViT-B/16 (random weights, frozen embeddings in a cache), `batch` images a rank, one core a rank. Three runs: one process
- * alone; `ranks` processes at once that know nothing of each other; and `ranks` ranks. Prints one JSON line: medians over the steps but the first of seconds
- * a step, of the share spent in exchanges and of that spent waiting for gradients after the last one was computed; and the images a second of a rank
- * against those of the process alone, and against those of the processes apart, which share the machine's caches and memory too.
+ * What several ranks cost: steps of a ViT-B/16 (random weights, frozen embeddings in a cache), `batch` images a rank, one core a rank.
+ * Three runs: one process alone; `ranks` processes at once that know nothing of each other; and `ranks` ranks. Prints one JSON line:
+ * medians over the steps but the first of seconds a step, of the share spent in exchanges and of that spent waiting for gradients after the
+ * last one was computed; and the images a second of a rank against those of the process alone, and against those of the processes apart,
+ * which share the machine's caches and memory too.
  */
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-
-import { loadAddon } from '../../dist/lib/native/load.js';
 import { openCache } from '../../dist/lib/embed/cache.js';
 import { visionPairs } from '../../dist/lib/models/clip/keys.js';
+import { loadAddon } from '../../dist/lib/native/load.js';
 import { onCores, onThisMachine } from './processes.mjs';
 
 const { values } = parseArgs({
@@ -27,7 +27,17 @@ const { values } = parseArgs({
   },
 });
 const [ranks, batch, steps] = [values.ranks, values.batch, values.steps].map(Number);
-const arch = { family: 'clip', width: 768, layers: 12, heads: 12, mlpWidth: 3072, patchSize: 16, imageSize: 224, embedDim: 512, activation: 'quick_gelu' };
+const arch = {
+  family: 'clip',
+  width: 768,
+  layers: 12,
+  heads: 12,
+  mlpWidth: 3072,
+  patchSize: 16,
+  imageSize: 224,
+  embedDim: 512,
+  activation: 'quick_gelu',
+};
 const teacherDim = 1024;
 
 /** One process: `rank` of `worldSize`, or alone. */
@@ -38,17 +48,36 @@ async function work({ folder, rank, worldSize, port }) {
   const file = join(folder, 'weights.bin');
   const weights = visionPairs(arch).map(({ name: parameter, shape }) => ({ parameter, source: { file, offset: 0, dtype: 'F32', shape } }));
   const trainer = await addon.openTrainer({
-    student: { arch, weights, mean: [0.48, 0.46, 0.41], std: [0.27, 0.26, 0.28] }, teacher: null, teacherDim, teacherSize: 224,
-    kernel: { kind: 'polynomial', gamma: 0.0032, c: 0.19, sigma: 1, sigmaTeacher: 1 }, trainKernel: true, w: 0.5, lossBackend: 'fused', precision: values.precision, device: 'cpu',
-    optimizer: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 1e-4 }, batchSize: batch, microBatch: batch, activationCheckpointing: false, slots: 1,
-    distributed: group !== null, kernelScope: 'global',
+    student: { arch, weights, mean: [0.48, 0.46, 0.41], std: [0.27, 0.26, 0.28] },
+    teacher: null,
+    teacherDim,
+    teacherSize: 224,
+    kernel: { kind: 'polynomial', gamma: 0.0032, c: 0.19, sigma: 1, sigmaTeacher: 1 },
+    trainKernel: true,
+    w: 0.5,
+    lossBackend: 'fused',
+    precision: values.precision,
+    device: 'cpu',
+    optimizer: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 1e-4 },
+    batchSize: batch,
+    microBatch: batch,
+    activationCheckpointing: false,
+    slots: 1,
+    distributed: group !== null,
+    kernelScope: 'global',
   });
   await trainer.openCache(JSON.parse(readFileSync(join(folder, 'cache.json'), 'utf8')));
   const slot = trainer.slots[0];
   for (let i = 0; i < slot.length; i++) slot[i] = (i * (7 + rank)) & 255;
   const lines = [];
   for (let step = 0; step <= steps; step++) {
-    const { seconds, exchangeSeconds, reduceSeconds } = await trainer.step({ slot: 0, count: batch, rows: Uint32Array.from({ length: batch }, (_, i) => i), lr: 1e-6, log: true });
+    const { seconds, exchangeSeconds, reduceSeconds } = await trainer.step({
+      slot: 0,
+      count: batch,
+      rows: Uint32Array.from({ length: batch }, (_, i) => i),
+      lr: 1e-6,
+      log: true,
+    });
     lines.push({ seconds, exchangeSeconds, reduceSeconds });
   }
   await trainer.close();
@@ -58,7 +87,16 @@ async function work({ folder, rank, worldSize, port }) {
 }
 
 const start = (count, place) =>
-  onCores(count, fileURLToPath(import.meta.url), (core, port) => ['--worker', JSON.stringify(place(core, port)), '--batch', values.batch, '--steps', values.steps, '--precision', values.precision]);
+  onCores(count, fileURLToPath(import.meta.url), (core, port) => [
+    '--worker',
+    JSON.stringify(place(core, port)),
+    '--batch',
+    values.batch,
+    '--steps',
+    values.steps,
+    '--precision',
+    values.precision,
+  ]);
 
 const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1];
 
@@ -66,7 +104,12 @@ function summary(processes) {
   const lines = processes.flat();
   const seconds = median(lines.map((line) => line.seconds));
   const share = (key) => median(lines.map((line) => line[key] / line.seconds));
-  return { seconds, images_per_second_of_a_rank: batch / seconds, exchange_share: share('exchangeSeconds'), reduce_share: share('reduceSeconds') };
+  return {
+    seconds,
+    images_per_second_of_a_rank: batch / seconds,
+    exchange_share: share('exchangeSeconds'),
+    reduce_share: share('reduceSeconds'),
+  };
 }
 
 async function main() {
@@ -86,7 +129,18 @@ async function main() {
     const apart = summary(await start(ranks, () => ({ folder, rank: 0, worldSize: 1 })));
     const together = summary(await start(ranks, (rank, port) => ({ folder, rank, worldSize: ranks, port })));
     const against = (other) => together.images_per_second_of_a_rank / other.images_per_second_of_a_rank;
-    console.log(JSON.stringify({ model: 'ViT-B/16', precision: values.precision, batch_of_a_rank: batch, ranks, alone, apart, together, efficiency: { against_alone: against(alone), against_apart: against(apart) } }));
+    console.log(
+      JSON.stringify({
+        model: 'ViT-B/16',
+        precision: values.precision,
+        batch_of_a_rank: batch,
+        ranks,
+        alone,
+        apart,
+        together,
+        efficiency: { against_alone: against(alone), against_apart: against(apart) },
+      }),
+    );
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

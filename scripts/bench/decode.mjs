@@ -1,6 +1,6 @@
 /**
- * Images a second from files to uint8 [3, size, size] in batches, through the loader that training uses. Prints one JSON line; the first epoch
- * warms up, `images_per_second` is over the others.
+ * Images a second from files to uint8 [3, size, size] in batches, through the loader that training uses. Prints one JSON line; the first
+ * epoch warms up, `images_per_second` is over the others.
  *
  *   node scripts/bench/decode.mjs FOLDER [--workers N] [--mode exact|fast] [--size 224] [--batch 64] [--epochs 3]
  */

@@ -1,8 +1,9 @@
 /**
  * node scripts/bench/lora-7b.mjs [--layers 2] [--tokens 2048] [--updates 2] [--base nf4] [--rank 128] [--no-checkpointing]
  *
- * Memory and time of LoRA training at LLaVA-1.5-7B's shape, without its weights: every tensor of the load plan is the same few random numbers of one file. One sample
- * an update, an image of 576 tokens and text, a quarter of it learnt, dropout 0.05, the projector trained. Prints one JSON line.
+ * Memory and time of LoRA training at LLaVA-1.5-7B's shape, without its weights: every tensor of the load plan is the same few random
+ * numbers of one file. One sample an update, an image of 576 tokens and text, a quarter of it learnt, dropout 0.05, the projector trained.
+ * Prints one JSON line.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,8 +14,12 @@ import { parseArgs } from 'node:util';
 const { values } = parseArgs({
   allowNegative: true,
   options: {
-    layers: { type: 'string', default: '2' }, tokens: { type: 'string', default: '2048' }, updates: { type: 'string', default: '2' }, base: { type: 'string', default: 'nf4' },
-    rank: { type: 'string', default: '128' }, checkpointing: { type: 'boolean', default: true },
+    layers: { type: 'string', default: '2' },
+    tokens: { type: 'string', default: '2048' },
+    updates: { type: 'string', default: '2' },
+    base: { type: 'string', default: 'nf4' },
+    rank: { type: 'string', default: '128' },
+    checkpointing: { type: 'boolean', default: true },
   },
 });
 const lib = resolve(dirname(fileURLToPath(import.meta.url)), '../../dist/lib');
@@ -22,12 +27,33 @@ const { loadAddon } = await import(join(lib, 'native/load.js'));
 const { languagePairs, projectorPairs } = await import(join(lib, 'weights/keys-llava.js'));
 const { visionPairs } = await import(join(lib, 'weights/keys-clip.js'));
 
-const vision = { family: 'clip', width: 1024, layers: 24, heads: 16, mlpWidth: 4096, patchSize: 14, imageSize: 336, embedDim: 768, activation: 'quick_gelu' };
-const llama = { family: 'llama', width: 4096, layers: Number(values.layers), heads: 32, mlpWidth: 11008, vocabulary: 32000, rmsNormEps: 1e-5, ropeTheta: 10000 };
+const vision = {
+  family: 'clip',
+  width: 1024,
+  layers: 24,
+  heads: 16,
+  mlpWidth: 4096,
+  patchSize: 14,
+  imageSize: 336,
+  embedDim: 768,
+  activation: 'quick_gelu',
+};
+const llama = {
+  family: 'llama',
+  width: 4096,
+  layers: Number(values.layers),
+  heads: 32,
+  mlpWidth: 11008,
+  vocabulary: 32000,
+  rmsNormEps: 1e-5,
+  ropeTheta: 10000,
+};
 const pairs = [
   ...languagePairs(llama, 'original'),
   ...projectorPairs(vision.width, llama.width, 'original'),
-  ...visionPairs({ ...vision, layers: vision.layers - 1 }).filter(({ name }) => !/^(proj$|ln_post)/.test(name)).map((pair) => ({ ...pair, name: `vision.${pair.name}` })),
+  ...visionPairs({ ...vision, layers: vision.layers - 1 })
+    .filter(({ name }) => !/^(proj$|ln_post)/.test(name))
+    .map((pair) => ({ ...pair, name: `vision.${pair.name}` })),
 ];
 const size = (shape) => shape.reduce((product, side) => product * side, 1);
 
@@ -53,9 +79,29 @@ try {
 
   let start = performance.now();
   const trainer = await loadAddon().openLoraTrainer({
-    model: { vision, mean: [0.5, 0.5, 0.5], std: [0.3, 0.3, 0.3], feature: 'hidden', llama, weights, basePrecision: values.base, precision: 'bf16', device: 'cpu', lora: { rank: Number(values.rank), alpha: 256, weights: null, seed: 0 } },
-    dropout: 0.05, seed: 0, trainProjector: true, optimizer: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0 }, maxGradNorm: 1, gradientCheckpointing: values.checkpointing,
-    offload: false, slots: 3, imagesPerSlot: 1, pixels: 'u8', distributed: false,
+    model: {
+      vision,
+      mean: [0.5, 0.5, 0.5],
+      std: [0.3, 0.3, 0.3],
+      feature: 'hidden',
+      llama,
+      weights,
+      basePrecision: values.base,
+      precision: 'bf16',
+      device: 'cpu',
+      lora: { rank: Number(values.rank), alpha: 256, weights: null, seed: 0 },
+    },
+    dropout: 0.05,
+    seed: 0,
+    trainProjector: true,
+    optimizer: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0 },
+    maxGradNorm: 1,
+    gradientCheckpointing: values.checkpointing,
+    offload: false,
+    slots: 3,
+    imagesPerSlot: 1,
+    pixels: 'u8',
+    distributed: false,
   });
   const loading = (performance.now() - start) / 1000;
   const loaded = process.memoryUsage.rss() / 2 ** 20;
@@ -66,17 +112,36 @@ try {
   const updates = [];
   for (let i = 0; i < Number(values.updates); i++) {
     start = performance.now();
-    trainer.slots[0].forEach((_, k, slot) => { slot[k] = (k * 31) & 255; });
+    trainer.slots[0].forEach((_, k, slot) => {
+      slot[k] = (k * 31) & 255;
+    });
     await trainer.accumulate({
-      slot: 0, images: 1, tokens, labels, lengths: Int32Array.of(length), imageRows: Int32Array.from({ length: patches }, (_, k) => k), weights: Float32Array.of(1 / labels.filter((l) => l >= 0).length),
-      sampleKeys: Uint32Array.of(i), denominator: 1,
+      slot: 0,
+      images: 1,
+      tokens,
+      labels,
+      lengths: Int32Array.of(length),
+      imageRows: Int32Array.from({ length: patches }, (_, k) => k),
+      weights: Float32Array.of(1 / labels.filter((l) => l >= 0).length),
+      sampleKeys: Uint32Array.of(i),
+      denominator: 1,
     });
     const { loss, gradNorm } = await trainer.update({ lr: 2e-4, projectorLr: 2e-5, log: true });
     updates.push({ loss, gradNorm, seconds: (performance.now() - start) / 1000 });
   }
   const trained = trainer.parameters.reduce((sum, { shape }) => sum + size(shape), 0);
   await trainer.close();
-  console.log(JSON.stringify({ layers: llama.layers, tokens: length, trained, load_seconds: loading, loaded_rss_mb: loaded, peak_rss_mb: process.resourceUsage().maxRSS / 1024, updates }));
+  console.log(
+    JSON.stringify({
+      layers: llama.layers,
+      tokens: length,
+      trained,
+      load_seconds: loading,
+      loaded_rss_mb: loaded,
+      peak_rss_mb: process.resourceUsage().maxRSS / 1024,
+      updates,
+    }),
+  );
 } finally {
   rmSync(work, { recursive: true, force: true });
 }

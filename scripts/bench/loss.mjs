@@ -1,16 +1,16 @@
 /**
  * npm run -s bench:loss -- --n 8192 --d 768 --dt 1024 [--input FILE] [--backend fused|plain|chunked] [--threads N] [--ranks R]
  *
- * Value and gradients of the kernel term. Prints one JSON line {n, seconds, extra_mb, loss, grad_norm, dgamma, dc}: seconds is the median of three,
- * extra_mb what the peak of resident memory rose by over the inputs. --input takes x [n, d] and y [n, dt] from a .safetensors file. With --ranks R processes
- * of one core each compute it together: seconds and extra_mb are then the largest of them, exchange included.
+ * Value and gradients of the kernel term. Prints one JSON line {n, seconds, extra_mb, loss, grad_norm, dgamma, dc}: seconds is the median
+ * of three, extra_mb what the peak of resident memory rose by over the inputs. --input takes x [n, d] and y [n, dt] from a .safetensors
+ * file. With --ranks R processes of one core each compute it together: seconds and extra_mb are then the largest of them, exchange
+ * included.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-
-import { loadAddon } from '../../dist/lib/native/load.js';
 import { readSafetensors } from '../../dist/lib/files/safetensors.js';
+import { loadAddon } from '../../dist/lib/native/load.js';
 import { onCores, onThisMachine } from './processes.mjs';
 
 const { values } = parseArgs({
@@ -57,20 +57,46 @@ async function inputs() {
   if (values.input) return Promise.all(['x', 'y'].map((name) => tensor(values.input, name)));
   const [n, d, dt] = [values.n, values.d, values.dt].map(Number);
   const next = normal(n);
-  return [{ data: rows(n, d, 0.4, 0.3, next), shape: [n, d] }, { data: rows(n, dt, 1.5, 1, next), shape: [n, dt] }];
+  return [
+    { data: rows(n, d, 0.4, 0.3, next), shape: [n, d] },
+    { data: rows(n, dt, 1.5, 1, next), shape: [n, dt] },
+  ];
 }
 
 /** This process alone, or as one rank. */
 async function measure() {
-  const [{ data: x, shape: [n, d] }, { data: y, shape: [, dt] }] = await inputs();
+  const [
+    {
+      data: x,
+      shape: [n, d],
+    },
+    {
+      data: y,
+      shape: [, dt],
+    },
+  ] = await inputs();
   const addon = loadAddon();
   if (values.threads) await addon.setThreads(Number(values.threads));
   const place = values.place ? JSON.parse(values.place) : { rank: 0, worldSize: 1 };
   const group = values.place && (await addon.openProcessGroup(place));
   const kernel = { kind: 'polynomial', gamma: 0.0032, c: 0.191623, sigma: 1, sigmaTeacher: 1 };
   const run = (count) => {
-    const counts = Int32Array.from({ length: place.worldSize }, (_, rank) => Math.floor(((rank + 1) * count) / place.worldSize) - Math.floor((rank * count) / place.worldSize));
-    return addon.kernelLoss({ x: x.subarray(0, count * d), y: y.subarray(0, count * dt), n: count, d, dt, kernel, backend: values.backend, gradient: true, counts, rank: place.rank });
+    const counts = Int32Array.from(
+      { length: place.worldSize },
+      (_, rank) => Math.floor(((rank + 1) * count) / place.worldSize) - Math.floor((rank * count) / place.worldSize),
+    );
+    return addon.kernelLoss({
+      x: x.subarray(0, count * d),
+      y: y.subarray(0, count * dt),
+      n: count,
+      d,
+      dt,
+      kernel,
+      backend: values.backend,
+      gradient: true,
+      counts,
+      rank: place.rank,
+    });
   };
   // Threads, code and BLAS buffers come into memory once.
   await run(Math.min(n, 64));
@@ -86,17 +112,43 @@ async function measure() {
   const extra = memoryMb('VmHWM') - base;
   await group?.close();
   const gradNorm = Math.sqrt(result.dx.reduce((sum, v) => sum + v * v, 0));
-  console.log(JSON.stringify({ n, d, dt, seconds: seconds.sort((a, b) => a - b)[1], extra_mb: extra, loss: result.loss, grad_norm: gradNorm, dgamma: result.dgamma, dc: result.dc }));
+  console.log(
+    JSON.stringify({
+      n,
+      d,
+      dt,
+      seconds: seconds.sort((a, b) => a - b)[1],
+      extra_mb: extra,
+      loss: result.loss,
+      grad_norm: gradNorm,
+      dgamma: result.dgamma,
+      dc: result.dc,
+    }),
+  );
 }
 
 async function together(ranks) {
-  const argsOf = (rank, port) => Object.entries({ ...values, place: JSON.stringify(onThisMachine(rank, ranks, port)) }).flatMap(([key, value]) => [`--${key}`, value]);
+  const argsOf = (rank, port) =>
+    Object.entries({ ...values, place: JSON.stringify(onThisMachine(rank, ranks, port)) }).flatMap(([key, value]) => [`--${key}`, value]);
   const parts = await onCores(ranks, fileURLToPath(import.meta.url), argsOf);
   const largest = (key) => Math.max(...parts.map((part) => part[key]));
   const sum = (key) => parts.reduce((total, part) => total + part[key], 0);
   const { n, d, dt } = parts[0];
   const norm = Math.hypot(...parts.map(({ grad_norm }) => grad_norm));
-  console.log(JSON.stringify({ n, d, dt, ranks, seconds: largest('seconds'), extra_mb: largest('extra_mb'), loss: sum('loss'), grad_norm: norm, dgamma: sum('dgamma'), dc: sum('dc') }));
+  console.log(
+    JSON.stringify({
+      n,
+      d,
+      dt,
+      ranks,
+      seconds: largest('seconds'),
+      extra_mb: largest('extra_mb'),
+      loss: sum('loss'),
+      grad_norm: norm,
+      dgamma: sum('dgamma'),
+      dc: sum('dc'),
+    }),
+  );
 }
 
 const ranks = Number(values.ranks);

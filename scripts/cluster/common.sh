@@ -45,7 +45,8 @@ same_losses() {
 rank_process() {
   local file
   for file in /proc/[0-9]*/environ; do
-    if { tr '\0' '\n' < "$file"; } 2> /dev/null | grep -Eq "^(RANK|SLURM_PROCID)=$1\$" && grep -q kuea-align "${file%environ}cmdline" && grep -q "$work" "${file%environ}cmdline"; then
+    if { tr '\0' '\n' < "$file"; } 2> /dev/null | grep -Eq "^(RANK|SLURM_PROCID)=$1\$" && grep -q kuea-align "${file%environ}cmdline" &&
+      grep -q "$work" "${file%environ}cmdline"; then
       echo "$file" | tr -dc 0-9
       return
     fi

@@ -1,10 +1,7 @@
 #!/bin/bash
-# Two "machines" on one: network namespaces with host names of their own, joined by a cable (veth), and the two-machine lines of docs/distributed.md on
-# them. Needs root and iproute2:
-#
-#   scripts/cluster/namespaces.sh
-#
-# Prints what it checks; exit code 0 when all of it holds.
+# Two "machines" on one: network namespaces with host names of their own, joined by a cable (veth), and the two-machine lines of
+# docs/distributed.md on them. Needs root and iproute2:    scripts/cluster/namespaces.sh  Prints what it checks; exit code 0 when all of
+# it holds.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source scripts/cluster/common.sh

@@ -37,7 +37,8 @@ mkdir "$work/state" "$work/spool"
 export SLURM_CONF=$work/slurm.conf
 
 # In the foreground and behind us, so that each ends with this script.
-munged --foreground --force --key-file="$work/munge.key" --socket="$work/munge.socket" --pid-file="$work/munged.pid" --log-file="$work/munged.log" --seed-file="$work/munged.seed" > "$work/munged.out" 2>&1 &
+munged --foreground --force --key-file="$work/munge.key" --socket="$work/munge.socket" \
+  --pid-file="$work/munged.pid" --log-file="$work/munged.log" --seed-file="$work/munged.seed" > "$work/munged.out" 2>&1 &
 background $!
 until [ -S "$work/munge.socket" ]; do sleep 0.1; done
 slurmctld -D -i > "$work/slurmctld.log" 2>&1 &

@@ -1,7 +1,9 @@
-"""Goldens of whole training runs: losses of the published loop in eager PyTorch, float64, on the demo's models and a few low-frequency images.
+"""Goldens of whole training runs: losses of the published loop in eager PyTorch, float64, on the demo's models and a few low-frequency
+images.
 
-  python scripts/golden/align_trace.py      (torch, transformers, safetensors; writes test/golden/align/)
+python scripts/golden/align_trace.py      (torch, transformers, safetensors; writes test/golden/align/)
 """
+
 import copy
 import json
 import pathlib
@@ -60,12 +62,32 @@ def run(name, kernel, lr, w, trainable, weight_decay=1e-4, gamma=0.0032, coef0=0
             k, kt = normalised(f @ f.T), normalised(t @ t.T)
         kernel_loss, anchor_loss = ((k - kt) ** 2).mean(), ((f - f0) ** 2).sum(1).mean()
         loss = w * kernel_loss + anchor_loss
-        trace.append(dict(loss=loss.item(), kernel_loss=kernel_loss.item(), anchor_loss=anchor_loss.item(), cosine_to_original=F.cosine_similarity(f, f0).mean().item(),
-                          gamma=g.item(), c=c.item(), sigma=s.item()))
+        trace.append(
+            dict(
+                loss=loss.item(),
+                kernel_loss=kernel_loss.item(),
+                anchor_loss=anchor_loss.item(),
+                cosine_to_original=F.cosine_similarity(f, f0).mean().item(),
+                gamma=g.item(),
+                c=c.item(),
+                sigma=s.item(),
+            )
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    options = dict(kernel=kernel, lr=lr, w=w, kernelParams="trainable" if trainable else "fixed", weightDecay=weight_decay, gamma=gamma, coef0=coef0, sigma=sigma, sigmaTeacher=sigma_teacher, eps=eps)
+    options = dict(
+        kernel=kernel,
+        lr=lr,
+        w=w,
+        kernelParams="trainable" if trainable else "fixed",
+        weightDecay=weight_decay,
+        gamma=gamma,
+        coef0=coef0,
+        sigma=sigma,
+        sigmaTeacher=sigma_teacher,
+        eps=eps,
+    )
     return dict(name=name, options=options, trace=trace)
 
 
@@ -73,7 +95,8 @@ runs = [
     run("the published recipe", "polynomial", 1e-5, 0.5, False),
     run("trained gamma and c", "polynomial", 1e-4, 100.0, True),
     run("a heavy decay", "polynomial", 1e-3, 10.0, False, weight_decay=0.5),
-    # AdamW's first update is lr g / (|g| + eps). This kernel leaves many gradients as small as rounding, which an eps of 1e-8 would turn into differences.
+    # AdamW's first update is lr g / (|g| + eps). This kernel leaves many gradients as small as rounding, which an eps of 1e-8 would turn
+    # into differences.
     run("gaussian, trained sigma", "gaussian", 1e-4, 1e4, True, eps=1e-4),
     run("cosine", "cosine", 1e-4, 100.0, False),
 ]

@@ -1,4 +1,4 @@
-/** Scenes in words, questions and answers for demo_llava.py, and the tokenizer that knows their words: node scripts/golden/demo_llava.mjs DIR */
+/** Scenes in words, questions and answers for demo_llava.py, and the tokenizer that knows their words: demo_llava.mjs DIR */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { questions, sceneTokenizer } from '../../dist/lib/demo/questions.js';
@@ -10,7 +10,9 @@ const [folder] = process.argv.slice(2);
 const seed = 17;
 const lines = Array.from({ length: 12000 }, (_, index) => drawScene(seed, index)).flatMap((scene) => {
   const told = scene.objects.map((object) => `${object.colour} ${object.shape} ${placeOf(object)}`).join(' ');
-  return questions(scene).map(({ question, answer }) => JSON.stringify({ prompt: `${system} USER: ${told} ${question} ASSISTANT:`, answer }));
+  return questions(scene).map(({ question, answer }) =>
+    JSON.stringify({ prompt: `${system} USER: ${told} ${question} ASSISTANT:`, answer }),
+  );
 });
 mkdirSync(folder, { recursive: true });
 const { tokenizer, config } = sceneTokenizer();

@@ -1,9 +1,11 @@
-"""Goldens of the encoders: tiny models with seeded random weights in every layout that kuea reads, and their embeddings by somebody else's code.
+"""Goldens of the encoders: tiny models with seeded random weights in every layout that kuea reads, and their embeddings by somebody else's
+code.
 
   python scripts/golden/encoders.py      (torch, transformers, open_clip, safetensors; writes test/golden/encoders/)
 
 Weights are larger than usual initialisations, biases and norms are not trivial, so that a wrong map, scale or activation shows.
 """
+
 import base64
 import collections
 import json
@@ -15,7 +17,16 @@ import torch
 import torch.nn.functional as F
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+)
 
 torch.set_num_threads(1)
 out = pathlib.Path(__file__).parents[2] / "test/golden/encoders"
@@ -54,7 +65,18 @@ def add(case, family, ref, size, embed, statistics, **options):
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in statistics)
     with torch.no_grad():
         expected = embed((px.float() / 255 - mean) / std)
-    cases.append(dict(case=case, family=family, ref=f"{case}/{ref}" if ref else case, size=size, pixels=encoded(px), expected=encoded(expected.float()), dim=expected.shape[1], **options))
+    cases.append(
+        dict(
+            case=case,
+            family=family,
+            ref=f"{case}/{ref}" if ref else case,
+            size=size,
+            pixels=encoded(px),
+            expected=encoded(expected.float()),
+            dim=expected.shape[1],
+            **options,
+        )
+    )
 
 
 def folder(case):
@@ -65,8 +87,34 @@ def folder(case):
 
 def hf_clip(image, patch, width=64, embed=16, act="quick_gelu", seed=0):
     common = dict(hidden_act=act, projection_dim=embed)
-    return randomise(CLIPModel(CLIPConfig(vision_config=dict(hidden_size=width, intermediate_size=4 * width, num_attention_heads=width // 64, patch_size=patch, image_size=image, num_hidden_layers=2, **common),
-                                          text_config=dict(hidden_size=64, intermediate_size=128, num_attention_heads=1, vocab_size=40, max_position_embeddings=7, bos_token_id=38, eos_token_id=39, num_hidden_layers=1, **common), projection_dim=embed)), seed)
+    return randomise(
+        CLIPModel(
+            CLIPConfig(
+                vision_config=dict(
+                    hidden_size=width,
+                    intermediate_size=4 * width,
+                    num_attention_heads=width // 64,
+                    patch_size=patch,
+                    image_size=image,
+                    num_hidden_layers=2,
+                    **common,
+                ),
+                text_config=dict(
+                    hidden_size=64,
+                    intermediate_size=128,
+                    num_attention_heads=1,
+                    vocab_size=40,
+                    max_position_embeddings=7,
+                    bos_token_id=38,
+                    eos_token_id=39,
+                    num_hidden_layers=1,
+                    **common,
+                ),
+                projection_dim=embed,
+            )
+        ),
+        seed,
+    )
 
 
 def hf_embed(model):
@@ -80,7 +128,11 @@ def save_hf(model, path, **kwargs):
 
 models = {}
 # Shapes of ViT-B/32 (few tokens, a wide patch), ViT-L/14 (width 128, two heads) and 336 px (a larger grid).
-for case, arguments in {"hf-b32": dict(image=64, patch=32), "hf-l14": dict(image=56, patch=14, width=128, act="gelu", seed=1), "hf-336": dict(image=84, patch=14, seed=2)}.items():
+for case, arguments in {
+    "hf-b32": dict(image=64, patch=32),
+    "hf-l14": dict(image=56, patch=14, width=128, act="gelu", seed=1),
+    "hf-336": dict(image=84, patch=14, seed=2),
+}.items():
     models[case] = model = hf_clip(**arguments)
     save_hf(model, folder(case))
     add(case, "clip", "", arguments["image"], hf_embed(model), clip_statistics)
@@ -92,17 +144,37 @@ for case, zipped in {"hf-bin": True, "hf-legacy": False}.items():
     shutil.copy(out / "hf-b32/config.json", path)
     add(case, "clip", "", 64, hf_embed(models["hf-b32"]), clip_statistics)
 
-vision = randomise(CLIPVisionModelWithProjection(CLIPVisionConfig(hidden_size=64, intermediate_size=256, num_attention_heads=1, num_hidden_layers=2, patch_size=8, image_size=32, hidden_act="quick_gelu", projection_dim=16)), 4)
+vision = randomise(
+    CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=64,
+            intermediate_size=256,
+            num_attention_heads=1,
+            num_hidden_layers=2,
+            patch_size=8,
+            image_size=32,
+            hidden_act="quick_gelu",
+            projection_dim=16,
+        )
+    ),
+    4,
+)
 save_hf(vision, folder("hf-vision-only"))
 add("hf-vision-only", "clip", "", 32, lambda x: vision(pixel_values=x).image_embeds, clip_statistics)
 
 # open_clip: its own class, its own names, its own config.
-configs = dict(embed_dim=16, vision_cfg=dict(image_size=32, layers=2, width=64, patch_size=8), text_cfg=dict(context_length=7, vocab_size=40, width=64, heads=1, layers=1))
+configs = dict(
+    embed_dim=16,
+    vision_cfg=dict(image_size=32, layers=2, width=64, patch_size=8),
+    text_cfg=dict(context_length=7, vocab_size=40, width=64, heads=1, layers=1),
+)
 for case, quick in {"open-clip": False, "open-clip-quickgelu": True}.items():
     clip = randomise(open_clip.model.CLIP(**configs, quick_gelu=quick), 5 + quick)
     path = folder(case)
     save_file({k: v.half() if v.dim() else v for k, v in clip.state_dict().items()}, path / "open_clip_model.safetensors")
-    (path / "open_clip_config.json").write_text(json.dumps(dict(model_cfg=dict(configs, quick_gelu=quick), preprocess_cfg=dict(mean=clip_statistics[0], std=clip_statistics[1]))))
+    (path / "open_clip_config.json").write_text(
+        json.dumps(dict(model_cfg=dict(configs, quick_gelu=quick), preprocess_cfg=dict(mean=clip_statistics[0], std=clip_statistics[1])))
+    )
     add(case, "clip", "", 32, clip.encode_image, clip_statistics)
 
 # The published code saves the tower alone, as a state dict; training checkpoints wrap one.
@@ -159,7 +231,11 @@ add("dinov2-swiglu", "dinov2", "", 40, cls(swiglu), imagenet_statistics)
 def hub_state(case):
     """The tensors of a Hugging Face folder under the hub's names."""
     s = load_file(out / case / "model.safetensors")
-    state = {"cls_token": s["embeddings.cls_token"], "mask_token": s["embeddings.mask_token"], "pos_embed": s["embeddings.position_embeddings"]}
+    state = {
+        "cls_token": s["embeddings.cls_token"],
+        "mask_token": s["embeddings.mask_token"],
+        "pos_embed": s["embeddings.position_embeddings"],
+    }
     if "embeddings.register_tokens" in s:
         state["register_tokens"] = s["embeddings.register_tokens"]
     for kind in ("weight", "bias"):
@@ -182,10 +258,15 @@ patches = dino.embeddings.position_embeddings.data[:, 1:].view(1, 6, 6, 64).perm
 scale = (grid + 0.1) / 6
 resampled = F.interpolate(patches, scale_factor=(scale, scale), mode="bicubic").permute(0, 2, 3, 1).reshape(1, grid * grid, 64)
 hub = Dinov2Model(Dinov2Config(**{**shape, "image_size": 32})).eval()
-hub.load_state_dict({**dino.state_dict(), "embeddings.position_embeddings": torch.cat([dino.embeddings.position_embeddings.data[:, :1], resampled], 1)})
+hub.load_state_dict(
+    {**dino.state_dict(), "embeddings.position_embeddings": torch.cat([dino.embeddings.position_embeddings.data[:, :1], resampled], 1)}
+)
 add("dinov2-hub", "dinov2", "dinov2_tiny.pth", 32, cls(hub), imagenet_statistics)
 # A training checkpoint: the teacher's backbone, its blocks in chunks.
-chunked = {"teacher.backbone." + k.replace("blocks.0.", "blocks.0.0.").replace("blocks.1.", "blocks.1.1."): v.half() for k, v in hub_state("dinov2-registers").items()}
+chunked = {
+    "teacher.backbone." + k.replace("blocks.0.", "blocks.0.0.").replace("blocks.1.", "blocks.1.1."): v.half()
+    for k, v in hub_state("dinov2-registers").items()
+}
 torch.save(dict(model=chunked), folder("dinov2-hub-registers") / "teacher_checkpoint.pth")
 add("dinov2-hub-registers", "dinov2", "teacher_checkpoint.pth", 32, cls(registers), imagenet_statistics)
 

@@ -1,7 +1,8 @@
 """Goldens of the kernel loss: values and gradients by float64 autograd over the textbook formula, for fp32 inputs.
 
-  python scripts/golden/kernel_loss.py      (torch, numpy; writes test/golden/kernel-loss/)
+python scripts/golden/kernel_loss.py      (torch, numpy; writes test/golden/kernel-loss/)
 """
+
 import base64
 import json
 import pathlib
@@ -44,13 +45,31 @@ def case(name, kind, n, d, dt, gamma=0.0032, c=0.191623, sigma=8.7, sigma_teache
     if twins:
         x[1], y[1] = x[0], y[0]
     x64 = x.double().requires_grad_()
-    scalars = [torch.tensor(float(torch.tensor(v, dtype=torch.float32)), dtype=torch.float64, requires_grad=True) for v in (gamma, c, sigma)]
+    scalars = [
+        torch.tensor(float(torch.tensor(v, dtype=torch.float32)), dtype=torch.float64, requires_grad=True) for v in (gamma, c, sigma)
+    ]
     k, t = kernels(kind, x64, y.double(), *scalars, sigma_teacher)
     loss = ((k - t) ** 2).mean()
     gradients = torch.autograd.grad(loss, [x64, *scalars], allow_unused=True)
     value = lambda v: 0.0 if v is None else v.item()
-    return dict(name=name, kind=kind, n=n, d=d, dt=dt, gamma=gamma, c=c, sigma=sigma, sigmaTeacher=sigma_teacher, x=encode(x), y=encode(y), loss=loss.item(),
-                dx=encode(gradients[0].numpy()), dgamma=value(gradients[1]), dc=value(gradients[2]), dsigma=value(gradients[3]))
+    return dict(
+        name=name,
+        kind=kind,
+        n=n,
+        d=d,
+        dt=dt,
+        gamma=gamma,
+        c=c,
+        sigma=sigma,
+        sigmaTeacher=sigma_teacher,
+        x=encode(x),
+        y=encode(y),
+        loss=loss.item(),
+        dx=encode(gradients[0].numpy()),
+        dgamma=value(gradients[1]),
+        dc=value(gradients[2]),
+        dsigma=value(gradients[3]),
+    )
 
 
 cases = [

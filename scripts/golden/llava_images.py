@@ -1,13 +1,15 @@
-"""Goldens of LLaVA's image processing: what Pillow and transformers' CLIPImageProcessor (on Pillow) make of the files of test/golden/pixels.
+"""Goldens of LLaVA's image processing: what Pillow and transformers' CLIPImageProcessor (on Pillow) make of the files of
+test/golden/pixels.
 
   llava_images.py PIXELS OUT      (needs numpy, Pillow, transformers)
 
 OUT/images.json           versions, and for each file SHA-256 of uint8 [3, S, S]: padded at S = 336, cropped at S = 224
 OUT/padded-28.bin.gz      uint8 [files, 3, 28, 28], padded, in images.json's order
 
-"Padded" pastes the image after convert("RGB") into a square of its longer side, of colour (122, 116, 104), at (longer - shorter) // 2, and hands that to the
-processor; "cropped" hands it the image. Its pixel_values are taken back to bytes, which they must be exactly.
+"Padded" pastes the image after convert("RGB") into a square of its longer side, of colour (122, 116, 104), at (longer - shorter) // 2, and
+hands that to the processor; "cropped" hands it the image. Its pixel_values are taken back to bytes, which they must be exactly.
 """
+
 import gzip, hashlib, json, os, sys
 import numpy as np
 import PIL, transformers
@@ -38,9 +40,17 @@ def main(pixels, out):
         with Image.open(f"{pixels}/inputs/{case['file']}") as opened:
             image = opened.convert("RGB")
         small += processed(padded(image), 28)
-        listed.append(dict(file=case["file"], padded336=hashlib.sha256(processed(padded(image), 336)).hexdigest(), cropped224=hashlib.sha256(processed(image, 224)).hexdigest()))
+        listed.append(
+            dict(
+                file=case["file"],
+                padded336=hashlib.sha256(processed(padded(image), 336)).hexdigest(),
+                cropped224=hashlib.sha256(processed(image, 224)).hexdigest(),
+            )
+        )
     with open(f"{out}/images.json", "w") as f:
-        f.write(json.dumps(dict(versions=dict(pillow=PIL.__version__, transformers=transformers.__version__), files=listed), indent=1) + "\n")
+        f.write(
+            json.dumps(dict(versions=dict(pillow=PIL.__version__, transformers=transformers.__version__), files=listed), indent=1) + "\n"
+        )
     with open(f"{out}/padded-28.bin.gz", "wb") as f:
         f.write(gzip.compress(small, 9, mtime=0))
 

@@ -2,9 +2,10 @@
 
   python scripts/golden/llava_trace.py      (torch, transformers, peft, safetensors; writes test/golden/llava-trace/)
 
-Weights are bf16 numbers, so that every precision of ours starts from the very ones that float64 has here. For each gradient the error of the same computation in
-fp32 is kept too: what a rounding costs anyhow.
+Weights are bf16 numbers, so that every precision of ours starts from the very ones that float64 has here. For each gradient the error of
+the same computation in fp32 is kept too: what a rounding costs anyhow.
 """
+
 import base64, copy, json, pathlib, shutil, statistics
 import torch
 import torch.nn.functional as F
@@ -28,29 +29,69 @@ LlamaRMSNorm.forward = lambda self, x: self.weight * (x * torch.rsqrt(x.pow(2).m
 
 torch.manual_seed(0)
 config = LlavaConfig(
-    vision_config=CLIPVisionConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2, patch_size=patch, image_size=size, projection_dim=16, hidden_act="quick_gelu"),
-    text_config=LlamaConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4, vocab_size=vocabulary, max_position_embeddings=512, rms_norm_eps=1e-5, initializer_range=0.1),
-    image_token_index=image, vision_feature_layer=-2, vision_feature_select_strategy="default")
+    vision_config=CLIPVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        patch_size=patch,
+        image_size=size,
+        projection_dim=16,
+        hidden_act="quick_gelu",
+    ),
+    text_config=LlamaConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        vocab_size=vocabulary,
+        max_position_embeddings=512,
+        rms_norm_eps=1e-5,
+        initializer_range=0.1,
+    ),
+    image_token_index=image,
+    vision_feature_layer=-2,
+    vision_feature_select_strategy="default",
+)
 LlavaForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(out / "model")
 # Loaded again, because to(bfloat16) rounded RoPE's frequencies too.
-model = get_peft_model(LlavaForConditionalGeneration.from_pretrained(out / "model", dtype=torch.float32), LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, bias="none",
-    target_modules=r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"))
+model = get_peft_model(
+    LlavaForConditionalGeneration.from_pretrained(out / "model", dtype=torch.float32),
+    LoraConfig(
+        r=4,
+        lora_alpha=8,
+        lora_dropout=0.0,
+        bias="none",
+        target_modules=r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
+    ),
+)
 for name, q in model.named_parameters():
-    if "lora_B" in name: torch.nn.init.normal_(q, std=0.1)
+    if "lora_B" in name:
+        torch.nn.init.normal_(q, std=0.1)
 model.save_pretrained(out / "adapter0")
 (out / "adapter0" / "README.md").unlink()
 model = model.double().eval()
 
 
 def sample(length, images, answer):
-    """Random tokens, the images' among them from the third on, of which the last `answer` are learnt. Ours mark an image feature by -200."""
-    ids = torch.randint(3, vocabulary - 1, (length,)); ids[0] = 1; ids[3 : 3 + images * patches] = image
-    labels = ids.clone(); labels[: length - answer] = -100
-    pixels = F.interpolate(torch.rand(images, 3, 5, 5), size=(size, size), mode="bicubic").clamp(0, 1).mul(255).round().to(torch.uint8) if images else torch.zeros(0, 3, size, size, dtype=torch.uint8)
+    """Random tokens, the images' among them from the third on, of which the last `answer` are learnt. Ours mark an image feature by -200.
+    Random tokens, the images' among them from the third on, of which the last `answer` are learnt. Ours mark an image feature by -200."""
+    ids = torch.randint(3, vocabulary - 1, (length,))
+    ids[0] = 1
+    ids[3 : 3 + images * patches] = image
+    labels = ids.clone()
+    labels[: length - answer] = -100
+    pixels = (
+        F.interpolate(torch.rand(images, 3, 5, 5), size=(size, size), mode="bicubic").clamp(0, 1).mul(255).round().to(torch.uint8)
+        if images
+        else torch.zeros(0, 3, size, size, dtype=torch.uint8)
+    )
     return dict(ids=ids, labels=labels, pixels=pixels)
 
 
-# Of these the second has no image, the third two, the fourth nothing to learn, the fifth is longer than a block of the attention's backward.
+# Of these the second has no image, the third two, the fourth nothing to learn, the fifth is longer than a block of the attention's
+# backward.
 samples = [sample(20, 1, 6), sample(11, 0, 4), sample(25, 2, 9), sample(14, 1, 0), sample(300, 1, 40), sample(17, 1, 1), sample(9, 0, 8)]
 samples[6]["labels"][0] = 5  # A first label, which nothing predicts.
 
@@ -83,8 +124,12 @@ def ln_post_loss(m, s):
 def trained(m):
     """Our names and the parameters: the adapters', and the projector's."""
     for name, q in m.named_parameters():
-        if "lora_" in name: yield name.replace("base_model.model.model.language_model.", "model.").replace(".default", ""), q
-        if "multi_modal_projector" in name: yield name.replace("base_model.model.model.multi_modal_projector.linear_", "model.mm_projector.").replace("projector.1.", "projector.0."), q
+        if "lora_" in name:
+            yield name.replace("base_model.model.model.language_model.", "model.").replace(".default", ""), q
+        if "multi_modal_projector" in name:
+            yield name.replace("base_model.model.model.multi_modal_projector.linear_", "model.mm_projector.").replace(
+                "projector.1.", "projector.0."
+            ), q
 
 
 with torch.no_grad():
@@ -93,7 +138,9 @@ with torch.no_grad():
 
 
 def gradients(m):
-    for _, q in trained(m): q.requires_grad_(True); q.grad = None
+    for _, q in trained(m):
+        q.requires_grad_(True)
+        q.grad = None
     sum(loss_of(m, s) for s in samples).div(len(samples)).backward()
     return {name: q.grad.clone() for name, q in trained(m)}
 
@@ -106,26 +153,38 @@ save_file({name: g.float() for name, g in exact.items()}, out / "gradients.safet
 updates, lr, projector_lr, decay = [], 1e-3, 2e-4, 0.1
 m = copy.deepcopy(model)
 names = dict(trained(m))
-groups = lambda test, rate: [dict(params=[q for n, q in names.items() if test(n) and n.endswith("weight")], lr=rate, weight_decay=decay), dict(params=[q for n, q in names.items() if test(n) and n.endswith("bias")], lr=rate, weight_decay=0.0)]
+groups = lambda test, rate: [
+    dict(params=[q for n, q in names.items() if test(n) and n.endswith("weight")], lr=rate, weight_decay=decay),
+    dict(params=[q for n, q in names.items() if test(n) and n.endswith("bias")], lr=rate, weight_decay=0.0),
+]
 optimizer = torch.optim.AdamW(groups(lambda n: "lora" in n, lr) + groups(lambda n: "projector" in n, projector_lr))
 for _ in range(4):
     gradients(m)
     total = torch.nn.utils.clip_grad_norm_(names.values(), 0.5 * norm).item()
-    with torch.no_grad(): updates.append(dict(loss=sum(loss_of(m, s) for s in samples).item() / len(samples), grad_norm=total))
+    with torch.no_grad():
+        updates.append(dict(loss=sum(loss_of(m, s) for s in samples).item() / len(samples), grad_norm=total))
     optimizer.step()
 save_file({name: q.detach().float() for name, q in names.items()}, out / "updated.safetensors")
 
 
 @torch.no_grad()
 def greedy(s, count):
-    """By the definition, the whole sequence again for each token; the least distance from the second likeliest tells that no rounding decides."""
+    """By the definition, the whole sequence again for each token; the least distance from the second likeliest tells that no rounding
+    decides."""
     ids, margin = s["ids"].clone(), 1e9
     for _ in range(count):
         top = logits_of(model, {**s, "ids": ids})[-1].topk(2)
         margin = min(margin, (top.values[0] - top.values[1]).item())
         ids = torch.cat([ids, top.indices[:1]])
-    generated = model.generate(input_ids=s["ids"][None], attention_mask=torch.ones(1, len(s["ids"]), dtype=torch.long), max_new_tokens=count, do_sample=False, eos_token_id=None, pad_token_id=0,
-                               **(dict(pixel_values=(s["pixels"].double() / 255 - mean) / std) if len(s["pixels"]) else {}))[0, len(s["ids"]) :]
+    generated = model.generate(
+        input_ids=s["ids"][None],
+        attention_mask=torch.ones(1, len(s["ids"]), dtype=torch.long),
+        max_new_tokens=count,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+        **(dict(pixel_values=(s["pixels"].double() / 255 - mean) / std) if len(s["pixels"]) else {})
+    )[0, len(s["ids"]) :]
     assert generated.tolist() == ids[len(s["ids"]) :].tolist() and margin > 1e-3, (generated, ids, margin)
     return generated.tolist()
 
@@ -138,7 +197,25 @@ quantiles = lambda count: [statistics.NormalDist().inv_cdf(offset + (0.5 - offse
 nf4 = sorted([*quantiles(8), 0.0, *(-q for q in quantiles(7))])
 nf4 = [v / max(nf4) for v in nf4]
 
-js = lambda s: dict(tokens=[-200 if v == image else v for v in s["ids"].tolist()], labels=s["labels"].tolist(), images=len(s["pixels"]), pixels=base64.b64encode(s["pixels"].numpy().tobytes()).decode())
+js = lambda s: dict(
+    tokens=[-200 if v == image else v for v in s["ids"].tolist()],
+    labels=s["labels"].tolist(),
+    images=len(s["pixels"]),
+    pixels=base64.b64encode(s["pixels"].numpy().tobytes()).decode(),
+)
 versions = dict(torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__)
-(out / "trace.json").write_text(json.dumps(dict(versions=versions, samples=[js(s) for s in samples], losses=losses, ln_post=ln_post, grad_norm=norm, fp32_errors=errors,
-    updates=dict(lr=lr, projector_lr=projector_lr, weight_decay=decay, max_grad_norm=0.5 * norm, trace=updates), generation=generation, nf4=nf4)))
+(out / "trace.json").write_text(
+    json.dumps(
+        dict(
+            versions=versions,
+            samples=[js(s) for s in samples],
+            losses=losses,
+            ln_post=ln_post,
+            grad_norm=norm,
+            fp32_errors=errors,
+            updates=dict(lr=lr, projector_lr=projector_lr, weight_decay=decay, max_grad_norm=0.5 * norm, trace=updates),
+            generation=generation,
+            nf4=nf4,
+        )
+    )
+)

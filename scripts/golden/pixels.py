@@ -1,4 +1,5 @@
-"""Goldens of the image pipeline: drawn images in the formats and modes that real folders hold, and what Pillow and torchvision make of them.
+"""Goldens of the image pipeline: drawn images in the formats and modes that real folders hold, and what Pillow and torchvision make of
+them.
 
   pixels.py OUT        (needs numpy, Pillow, torchvision)
 
@@ -9,6 +10,7 @@ OUT/crops-64.bin.gz    uint8 [cases, 3, 64, 64], in expected.json's order
 A crop of side S is torchvision's Resize(S, BICUBIC) then CenterCrop(S) on the image after convert("RGB"), as CLIP's and the default image
 loaders do. The pictures are drawn here.
 """
+
 import gzip, hashlib, io, json, os, struct, sys
 import numpy as np
 import PIL, torchvision
@@ -111,8 +113,17 @@ def wide_gamut_profile():
     text = b"text\0\0\0\0none\0\0\0\0"
     desc = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"wide\0" + bytes(8) + struct.pack(">HB", 0, 0) + bytes(67)
     desc += bytes(-len(desc) % 4)
-    tags = [(b"desc", desc), (b"cprt", text), (b"wtpt", xyz(0.9642, 1, 0.8249)), (b"rXYZ", xyz(0.7977, 0.2880, 0)),
-            (b"gXYZ", xyz(0.1352, 0.7119, 0)), (b"bXYZ", xyz(0.0313, 0.0001, 0.8249)), (b"rTRC", curve), (b"gTRC", curve), (b"bTRC", curve)]
+    tags = [
+        (b"desc", desc),
+        (b"cprt", text),
+        (b"wtpt", xyz(0.9642, 1, 0.8249)),
+        (b"rXYZ", xyz(0.7977, 0.2880, 0)),
+        (b"gXYZ", xyz(0.1352, 0.7119, 0)),
+        (b"bXYZ", xyz(0.0313, 0.0001, 0.8249)),
+        (b"rTRC", curve),
+        (b"gTRC", curve),
+        (b"bTRC", curve),
+    ]
     table, body, offset = b"", b"", 128 + 4 + 12 * len(tags)
     for name, data in tags:
         table += name + struct.pack(">II", offset + len(body), len(data))
@@ -174,6 +185,7 @@ def cases():
     yield "png-16bit-rgba.png", png16(60, 71, 36, 4)
     gama = struct.pack(">I4sI", 4, b"gAMA", 100000)
     import zlib
+
     gama += struct.pack(">I", zlib.crc32(gama[4:]))
     yield "png-gamma.png", png_chunks(80, 80, 8, 2, np.array(picture(80, 80, 37)).reshape(80, -1), gama)
     yield "png-icc.png", png(picture(80, 95, 38), icc_profile=wide_gamut_profile())
@@ -209,9 +221,22 @@ def main(out):
         mode, rgb = image.mode, image.convert("RGB")
         planar = {s: np.array(t(rgb)).transpose(2, 0, 1).tobytes() for s, t in crop.items()}
         crops += planar[64]
-        listed.append(dict(file=name, mode=mode, width=image.width, height=image.height,
-                           rgb=hashlib.sha256(rgb.tobytes()).hexdigest(), crop224=hashlib.sha256(planar[224]).hexdigest()))
-    versions = dict(pillow=PIL.__version__, torchvision=torchvision.__version__.split("+")[0], jpeg=features.version("jpg"), webp=features.version("webp"))
+        listed.append(
+            dict(
+                file=name,
+                mode=mode,
+                width=image.width,
+                height=image.height,
+                rgb=hashlib.sha256(rgb.tobytes()).hexdigest(),
+                crop224=hashlib.sha256(planar[224]).hexdigest(),
+            )
+        )
+    versions = dict(
+        pillow=PIL.__version__,
+        torchvision=torchvision.__version__.split("+")[0],
+        jpeg=features.version("jpg"),
+        webp=features.version("webp"),
+    )
     with open(f"{out}/expected.json", "w") as f:
         f.write(json.dumps(dict(versions=versions, cases=listed), indent=1) + "\n")
     with open(f"{out}/crops-64.bin.gz", "wb") as f:

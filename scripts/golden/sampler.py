@@ -1,7 +1,9 @@
-"""Goldens of the shuffling order: an implementation of its own of xoshiro128** seeded by Murmur3's finaliser, and of Fisher-Yates with rejection.
+"""Goldens of the shuffling order: an implementation of its own of xoshiro128** seeded by Murmur3's finaliser, and of Fisher-Yates with
+rejection.
 
-  sampler.py OUT        writes OUT/permutations.json: [{n, seed, epoch, first: up to 12 places, sha256: of all as little-endian uint32}]
+sampler.py OUT        writes OUT/permutations.json: [{n, seed, epoch, first: up to 12 places, sha256: of all as little-endian uint32}]
 """
+
 import hashlib, json, os, struct, sys
 
 M = 0xFFFFFFFF
@@ -50,7 +52,16 @@ def permutation(n, seed, epoch):
 def main(out):
     os.makedirs(out, exist_ok=True)
     rows = []
-    for n, seed, epoch in [(1, 0, 0), (2, 0, 0), (10, 0, 0), (10, 0, 1), (10, 1, 0), (1000, 42, 3), (70000, 2**53 - 1, 0xFFFFFFFE), (4096, 123456789012, 0xFFFFFFFF)]:
+    for n, seed, epoch in [
+        (1, 0, 0),
+        (2, 0, 0),
+        (10, 0, 0),
+        (10, 0, 1),
+        (10, 1, 0),
+        (1000, 42, 3),
+        (70000, 2**53 - 1, 0xFFFFFFFE),
+        (4096, 123456789012, 0xFFFFFFFF),
+    ]:
         order = permutation(n, seed, epoch)
         assert sorted(order) == list(range(n))
         rows.append(dict(n=n, seed=seed, epoch=epoch, first=order[:12], sha256=hashlib.sha256(struct.pack(f"<{n}I", *order)).hexdigest()))

@@ -1,4 +1,5 @@
-"""Goldens of the image sources: the order in which torchvision's ImageFolder lists a tree, and tars written and indexed by Python's tarfile.
+"""Goldens of the image sources: the order in which torchvision's ImageFolder lists a tree, and tars written and indexed by Python's
+tarfile.
 
   sources.py OUT        (needs torchvision)
 
@@ -6,16 +7,51 @@ OUT/image-folder.json  {files: created in this order, expected: relative paths i
 OUT/*.tar              the same members in three formats
 OUT/tars.json          for each tar its regular files: path, offset of the data, size
 """
+
 import io, json, os, random, sys, tarfile, tempfile
 from torchvision.datasets.folder import DatasetFolder, IMG_EXTENSIONS
 
-FILES = ["n02/b.JPEG", "n02/a.jpg", "n02/B.png", "n02/10.jpeg", "n02/9.jpeg", "n01/z.webp", "n01/sub/a.jpg", "n01/sub-2/a.jpg", "n01/sub/deeper/c.JPG",
-         "n01/a.ppm", "n01/notes.txt", "n01/b.gif", "n01/c.tiff", "n01/jpg", "N03/x.BMP", "N03/x.Pgm", "zebra crossing/é.jpg", "zebra crossing/e.jpg",
-         "zebra crossing/\U0001f993.jpg", "zebra crossing/ｆ.jpg", "n10/a.tif", "n9/a.jpg"]
+FILES = [
+    "n02/b.JPEG",
+    "n02/a.jpg",
+    "n02/B.png",
+    "n02/10.jpeg",
+    "n02/9.jpeg",
+    "n01/z.webp",
+    "n01/sub/a.jpg",
+    "n01/sub-2/a.jpg",
+    "n01/sub/deeper/c.JPG",
+    "n01/a.ppm",
+    "n01/notes.txt",
+    "n01/b.gif",
+    "n01/c.tiff",
+    "n01/jpg",
+    "N03/x.BMP",
+    "N03/x.Pgm",
+    "zebra crossing/é.jpg",
+    "zebra crossing/e.jpg",
+    "zebra crossing/\U0001f993.jpg",
+    "zebra crossing/ｆ.jpg",
+    "n10/a.tif",
+    "n9/a.jpg",
+]
 
-MEMBERS = [("000.jpg", 700), ("000.txt", 12), ("001.PNG", 513), ("001.cls", 1), ("folder/002.seg.png", 100), ("folder/002.jpg", 512), ("folder/002.json", 0),
-           ("folder/" + "long-" * 28 + "/003.webp", 1500), ("x" * 120 + ".jpeg", 30), ("__meta__.json", 9), ("folder/.hidden.jpg", 5), ("noextension", 4),
-           ("004.txt", 3), ("naïve.jpg", 20)]
+MEMBERS = [
+    ("000.jpg", 700),
+    ("000.txt", 12),
+    ("001.PNG", 513),
+    ("001.cls", 1),
+    ("folder/002.seg.png", 100),
+    ("folder/002.jpg", 512),
+    ("folder/002.json", 0),
+    ("folder/" + "long-" * 28 + "/003.webp", 1500),
+    ("x" * 120 + ".jpeg", 30),
+    ("__meta__.json", 9),
+    ("folder/.hidden.jpg", 5),
+    ("noextension", 4),
+    ("004.txt", 3),
+    ("naïve.jpg", 20),
+]
 
 
 def main(out):

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { align, openEncoder, type AlignOptions, type MetricsLine } from '../../lib/index.js';
+import { type AlignOptions, align, type MetricsLine, openEncoder } from '../../lib/index.js';
 import { packageRoot } from '../../lib/package.js';
 import { describeOnGpu } from './support.js';
 
@@ -43,7 +43,8 @@ describeOnGpu('training on a GPU', () => {
   function agree(found: MetricsLine[], expected: (typeof golden.runs)[number]['trace']): void {
     expect(found).to.have.length(expected.length);
     expected.forEach((line, i) => {
-      for (const key of ['loss', 'kernel_loss', 'gamma', 'c'] as const) expect(found[i]![key], `${key} of step ${i + 1}`).to.be.closeTo(line[key], 1e-3 * Math.abs(line[key]));
+      for (const key of ['loss', 'kernel_loss', 'gamma', 'c'] as const)
+        expect(found[i]![key], `${key} of step ${i + 1}`).to.be.closeTo(line[key], 1e-3 * Math.abs(line[key]));
     });
   }
 
@@ -55,7 +56,8 @@ describeOnGpu('training on a GPU', () => {
 
   it('has them with micro-batches, with activation checkpointing, with the plain loss, and with a cache that is full', async () => {
     const cache = join(work, 'cache');
-    for (const change of [{ microBatch: 4 }, { activationCheckpointing: true }, { lossBackend: 'plain' as const }, { cache }, { cache }]) agree(await trace({ ...published!.options, ...change }), published!.trace);
+    for (const change of [{ microBatch: 4 }, { activationCheckpointing: true }, { lossBackend: 'plain' as const }, { cache }, { cache }])
+      agree(await trace({ ...published!.options, ...change }), published!.trace);
   });
 
   it('has them when it logs, and so waits for the GPU, at the ends alone', async () => {

@@ -49,8 +49,13 @@ describeOnGpu('the kernel loss on a GPU', () => {
     const c = find('more than two tiles');
     const whole = await addon.kernelLoss({ ...callOf(c, 'fused'), device });
     const counts = [1, 64, c.n - 65];
-    const all = addParts(await Promise.all(counts.map((_, rank) => addon.kernelLoss({ ...callOf(c, 'fused'), device, counts: Int32Array.from(counts), rank }))));
-    for (const key of ['loss', 'dgamma', 'dc'] as const) expect(all[key], key).to.be.closeTo(whole[key], 1e-4 * Math.abs(whole[key]) + 1e-9);
+    const all = addParts(
+      await Promise.all(
+        counts.map((_, rank) => addon.kernelLoss({ ...callOf(c, 'fused'), device, counts: Int32Array.from(counts), rank })),
+      ),
+    );
+    for (const key of ['loss', 'dgamma', 'dc'] as const)
+      expect(all[key], key).to.be.closeTo(whole[key], 1e-4 * Math.abs(whole[key]) + 1e-9);
     expect(distance(all.dx!, whole.dx!)).to.be.at.most(1e-6 * norm(whole.dx!));
   });
 

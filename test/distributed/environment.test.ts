@@ -1,13 +1,21 @@
 import { expect } from 'chai';
 
 import { firstHost, placementOf, tasksPerNode } from '../../lib/distributed/environment.js';
-import { KueaError } from '../../lib/errors.js';
+import type { KueaError } from '../../lib/errors.js';
 
 const torchrun = { RANK: '5', LOCAL_RANK: '1', WORLD_SIZE: '8', LOCAL_WORLD_SIZE: '4', MASTER_ADDR: 'gpu0', MASTER_PORT: '29501' };
 // As srun of Slurm 22.05 sets them: 2 + 2 + 1 tasks on three nodes.
 const slurm = {
-  SLURM_JOB_ID: '4242', SLURM_JOB_NODELIST: 'gpu[03-05]', SLURM_NTASKS: '5', SLURM_PROCID: '3', SLURM_LOCALID: '1', SLURM_NODEID: '1',
-  SLURM_STEP_ID: '0', SLURM_STEP_NUM_TASKS: '5', SLURM_STEP_NODELIST: 'gpu[03-05]', SLURM_STEP_TASKS_PER_NODE: '2(x2),1',
+  SLURM_JOB_ID: '4242',
+  SLURM_JOB_NODELIST: 'gpu[03-05]',
+  SLURM_NTASKS: '5',
+  SLURM_PROCID: '3',
+  SLURM_LOCALID: '1',
+  SLURM_NODEID: '1',
+  SLURM_STEP_ID: '0',
+  SLURM_STEP_NUM_TASKS: '5',
+  SLURM_STEP_NODELIST: 'gpu[03-05]',
+  SLURM_STEP_TASKS_PER_NODE: '2(x2),1',
 };
 const openMpi = { OMPI_COMM_WORLD_RANK: '2', OMPI_COMM_WORLD_SIZE: '4', OMPI_COMM_WORLD_LOCAL_RANK: '2', OMPI_COMM_WORLD_LOCAL_SIZE: '4' };
 
@@ -27,7 +35,14 @@ describe("a rank's place in the environment", () => {
   });
 
   it("is read from torchrun's variables", () => {
-    expect(placementOf(torchrun)).to.deep.equal({ rank: 5, worldSize: 8, localRank: 1, localWorldSize: 4, masterAddr: 'gpu0', masterPort: 29501 });
+    expect(placementOf(torchrun)).to.deep.equal({
+      rank: 5,
+      worldSize: 8,
+      localRank: 1,
+      localWorldSize: 4,
+      masterAddr: 'gpu0',
+      masterPort: 29501,
+    });
   });
 
   it('is refused when some of them are missing, naming them', () => {
@@ -47,8 +62,19 @@ describe("a rank's place in the environment", () => {
   });
 
   it('is read from a Slurm step of several tasks', () => {
-    expect(placementOf(slurm)).to.deep.equal({ rank: 3, worldSize: 5, localRank: 1, localWorldSize: 2, masterAddr: 'gpu03', masterPort: 19242 });
-    expect(placementOf({ ...slurm, MASTER_ADDR: '10.0.0.1', MASTER_PORT: '29500' })).to.include({ rank: 3, masterAddr: '10.0.0.1', masterPort: 29500 });
+    expect(placementOf(slurm)).to.deep.equal({
+      rank: 3,
+      worldSize: 5,
+      localRank: 1,
+      localWorldSize: 2,
+      masterAddr: 'gpu03',
+      masterPort: 19242,
+    });
+    expect(placementOf({ ...slurm, MASTER_ADDR: '10.0.0.1', MASTER_PORT: '29500' })).to.include({
+      rank: 3,
+      masterAddr: '10.0.0.1',
+      masterPort: 29500,
+    });
     expect(placementOf({ ...slurm, ...torchrun })).to.include({ rank: 5, worldSize: 8 });
   });
 
@@ -59,16 +85,36 @@ describe("a rank's place in the environment", () => {
   });
 
   it('is read from Open MPI and from MPICH', () => {
-    expect(placementOf(openMpi)).to.deep.equal({ rank: 2, worldSize: 4, localRank: 2, localWorldSize: 4, masterAddr: '127.0.0.1', masterPort: 29500 });
-    expect(placementOf({ PMI_RANK: '1', PMI_SIZE: '2', MPI_LOCALRANKID: '0', MPI_LOCALNRANKS: '1', MASTER_ADDR: 'a', MASTER_PORT: '1234' })).to.deep.equal({
-      rank: 1, worldSize: 2, localRank: 0, localWorldSize: 1, masterAddr: 'a', masterPort: 1234,
+    expect(placementOf(openMpi)).to.deep.equal({
+      rank: 2,
+      worldSize: 4,
+      localRank: 2,
+      localWorldSize: 4,
+      masterAddr: '127.0.0.1',
+      masterPort: 29500,
+    });
+    expect(
+      placementOf({ PMI_RANK: '1', PMI_SIZE: '2', MPI_LOCALRANKID: '0', MPI_LOCALNRANKS: '1', MASTER_ADDR: 'a', MASTER_PORT: '1234' }),
+    ).to.deep.equal({
+      rank: 1,
+      worldSize: 2,
+      localRank: 0,
+      localWorldSize: 1,
+      masterAddr: 'a',
+      masterPort: 1234,
     });
     expect(refusal({ ...openMpi, OMPI_COMM_WORLD_LOCAL_SIZE: '3' })).to.match(/expected MASTER_ADDR, the machine of rank 0/);
     expect(placementOf({ ...openMpi, OMPI_COMM_WORLD_SIZE: '1', OMPI_COMM_WORLD_RANK: '0' })).to.equal(null);
   });
 
   it("understands Slurm's short forms", () => {
-    expect(['n1', 'n1,n2', 'n[3,5-9]', 'rack[07-12]-ib,login', 'a-b[1-2]'].map(firstHost)).to.deep.equal(['n1', 'n1', 'n3', 'rack07-ib', 'a-b1']);
+    expect(['n1', 'n1,n2', 'n[3,5-9]', 'rack[07-12]-ib,login', 'a-b[1-2]'].map(firstHost)).to.deep.equal([
+      'n1',
+      'n1',
+      'n3',
+      'rack07-ib',
+      'a-b1',
+    ]);
     expect(tasksPerNode('2(x3),1')).to.deep.equal([2, 2, 2, 1]);
     expect(tasksPerNode('4')).to.deep.equal([4]);
   });

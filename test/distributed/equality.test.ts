@@ -3,10 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { expect } from 'chai';
-
-import { align, type AlignOptions, type MetricsLine } from '../../lib/index.js';
-import { packageRoot } from '../../lib/package.js';
 import { readSafetensors } from '../../lib/files/safetensors.js';
+import { type AlignOptions, align, type MetricsLine } from '../../lib/index.js';
+import { packageRoot } from '../../lib/package.js';
 import { demo, runRanks, stepsOf } from './support.js';
 
 type Numbers = Pick<MetricsLine, 'loss' | 'kernel_loss' | 'anchor_loss' | 'cosine_to_original' | 'gamma' | 'c' | 'sigma'>;
@@ -36,7 +35,14 @@ describe('several ranks', function () {
   after(() => rmSync(work, { recursive: true, force: true }));
 
   const base = (more: Partial<AlignOptions>): AlignOptions => ({
-    ...demo, out: join(work, `run-${runs++}`), batchSize: 12, steps: 8, scheduler: 'constant', logEvery: 1, exportLayouts: ['visual'], ...more,
+    ...demo,
+    out: join(work, `run-${runs++}`),
+    batchSize: 12,
+    steps: 8,
+    scheduler: 'constant',
+    logEvery: 1,
+    exportLayouts: ['visual'],
+    ...more,
   });
 
   async function alone(options: AlignOptions): Promise<MetricsLine[]> {
@@ -49,7 +55,17 @@ describe('several ranks', function () {
   async function together(worldSize: number, options: AlignOptions): Promise<MetricsLine[]> {
     const ranks = await runRanks(worldSize, options);
     for (const { code, stderr } of ranks) expect(code, stderr).to.equal(0);
-    const [first, ...others] = ranks.map((rank) => stepsOf(rank).map(({ loss, kernel_loss, anchor_loss, cosine_to_original, gamma, c, sigma }) => [loss, kernel_loss, anchor_loss, cosine_to_original, gamma, c, sigma]));
+    const [first, ...others] = ranks.map((rank) =>
+      stepsOf(rank).map(({ loss, kernel_loss, anchor_loss, cosine_to_original, gamma, c, sigma }) => [
+        loss,
+        kernel_loss,
+        anchor_loss,
+        cosine_to_original,
+        gamma,
+        c,
+        sigma,
+      ]),
+    );
     for (const other of others) expect(other).to.deep.equal(first);
     return stepsOf(ranks[0]!);
   }
@@ -66,8 +82,8 @@ describe('several ranks', function () {
   ];
   for (const { name, options: more } of cases) {
     it(`${name}: 2 and 3 ranks train what one process trains`, async () => {
-      // The anchor is the square of a small difference of features, which fp32 rounds: it varies by 1e-4 with how the batch is split, in one process too.
-      // At w = 0.5 it is a tenth of the loss and hides what is to be seen here.
+      // The anchor is the square of a small difference of features, which fp32 rounds: it varies by 1e-4 with how the batch is split, in
+      // one process too. At w = 0.5 it is a tenth of the loss and hides what is to be seen here.
       const options = { w: 5, ...more };
       const one = base(options);
       const expected = await alone(one);
@@ -77,7 +93,8 @@ describe('several ranks', function () {
         const found = await together(worldSize, many);
         expect(found).to.have.length(8);
         expected.forEach((line, i) => {
-          for (const key of ['loss', 'kernel_loss'] as const) expect(found[i]![key], `${key} of step ${i + 1}, ${worldSize} ranks`).to.be.closeTo(line[key], 1e-5 * line[key]);
+          for (const key of ['loss', 'kernel_loss'] as const)
+            expect(found[i]![key], `${key} of step ${i + 1}, ${worldSize} ranks`).to.be.closeTo(line[key], 1e-5 * line[key]);
         });
         for (const [name, values] of await weightsOf(join(many.out, 'export/visual.safetensors'))) {
           const wanted = weights.get(name)!;
@@ -100,13 +117,14 @@ describe('several ranks', function () {
     }
   });
 
-  it('averages the ranks\' own kernel matrices under --protocol kuea-ddp', async () => {
+  it("averages the ranks' own kernel matrices under --protocol kuea-ddp", async () => {
     const still = { lr: 0, shuffle: false, saveEvery: 1, keepCheckpoints: 2, protocol: 'kuea-ddp' } as const;
     const halves = base({ ...still, batchSize: 6, steps: 2 });
     const ranks = base({ ...still, batchSize: 12, steps: 1 });
     const [first, second] = await alone(halves);
     const [both] = await together(2, ranks);
-    for (const key of ['loss', 'kernel_loss', 'anchor_loss'] as const) expect(both![key], key).to.be.closeTo((first![key] + second![key]) / 2, 1e-6);
+    for (const key of ['loss', 'kernel_loss', 'anchor_loss'] as const)
+      expect(both![key], key).to.be.closeTo((first![key] + second![key]) / 2, 1e-6);
     const moments = ({ out }: AlignOptions, step: number) => weightsOf(join(out, `checkpoints/step-00000${step}/optimizer.safetensors`));
     const [one, two, found] = [await moments(halves, 1), await moments(halves, 2), await moments(ranks, 1)];
     for (const [name, values] of found) {
@@ -119,10 +137,21 @@ describe('several ranks', function () {
 
   it('meets the losses of eager PyTorch in float64', async () => {
     const golden = JSON.parse(readFileSync(join(packageRoot(), 'test/golden/align/traces.json'), 'utf8')) as {
-      batch: number; steps: number; runs: { name: string; options: Partial<AlignOptions>; trace: Numbers[] }[];
+      batch: number;
+      steps: number;
+      runs: { name: string; options: Partial<AlignOptions>; trace: Numbers[] }[];
     };
     for (const { name, options, trace } of golden.runs) {
-      const found = await together(2, { ...demo, out: join(work, `run-${runs++}`), batchSize: golden.batch, steps: golden.steps, shuffle: false, scheduler: 'constant', logEvery: 1, ...options });
+      const found = await together(2, {
+        ...demo,
+        out: join(work, `run-${runs++}`),
+        batchSize: golden.batch,
+        steps: golden.steps,
+        shuffle: false,
+        scheduler: 'constant',
+        logEvery: 1,
+        ...options,
+      });
       trace.forEach((line, i) => {
         for (const [key, value] of Object.entries(line) as [keyof Numbers, number][]) {
           // The anchor starts at 0 and is then a small difference of large numbers.

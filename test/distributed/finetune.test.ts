@@ -4,10 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { expect } from 'chai';
-
-import { packageRoot } from '../../lib/package.js';
-import type { LoraMetricsLine } from '../../lib/lora/events.js';
 import { readSafetensors } from '../../lib/files/safetensors.js';
+import type { LoraMetricsLine } from '../../lib/lora/events.js';
+import { packageRoot } from '../../lib/package.js';
 
 const golden = join(packageRoot(), 'test/golden/lora-trace');
 const program = join(packageRoot(), 'dist/lib/cli/kuea-lora.cjs');
@@ -16,12 +15,21 @@ async function adapterOf(out: string): Promise<Map<string, Float32Array>> {
   const file = join(out, 'export/adapter_model.safetensors');
   const bytes = readFileSync(file);
   const { tensors } = await readSafetensors(file);
-  return new Map(Array.from(tensors, ([name, { offset, shape }]) => [name, new Float32Array(bytes.buffer.slice(bytes.byteOffset + offset, bytes.byteOffset + offset + 4 * shape[0]! * shape[1]!))]));
+  return new Map(
+    Array.from(tensors, ([name, { offset, shape }]) => [
+      name,
+      new Float32Array(bytes.buffer.slice(bytes.byteOffset + offset, bytes.byteOffset + offset + 4 * shape[0]! * shape[1]!)),
+    ]),
+  );
 }
 
-const linesOf = (out: string) => readFileSync(join(out, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as LoraMetricsLine);
+const linesOf = (out: string) =>
+  readFileSync(join(out, 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as LoraMetricsLine);
 
-describe('fine-tuning on several ranks', function () {
+describe('fine-tuning on several ranks', () => {
   let work: string;
   before(() => {
     work = mkdtempSync(join(tmpdir(), 'kuea-lora-ranks-'));
@@ -29,10 +37,42 @@ describe('fine-tuning on several ranks', function () {
   after(() => rmSync(work, { recursive: true, force: true }));
 
   /** Six samples an update, however many ranks share them, if `accum` does not say otherwise. */
-  async function start(name: string, ranks: number, accum: number, options: string[]): Promise<{ out: string; code: unknown; stderr: string }> {
+  async function start(
+    name: string,
+    ranks: number,
+    accum: number,
+    options: string[],
+  ): Promise<{ out: string; code: unknown; stderr: string }> {
     const out = join(work, name);
-    const inputs = ['--model', join(golden, 'model'), '--adapter', join(golden, 'adapter0'), '--data', join(golden, 'batches.safetensors'), '--out', out];
-    const recipe = ['--precision', 'fp32', '--no-shuffle', '--dropout', '0.1', '--weight-decay', '0.1', '--max-grad-norm', '0.5', '--max-length', '20', '--steps', '4', '--log-every', '1', '--save-every', '2'];
+    const inputs = [
+      '--model',
+      join(golden, 'model'),
+      '--adapter',
+      join(golden, 'adapter0'),
+      '--data',
+      join(golden, 'batches.safetensors'),
+      '--out',
+      out,
+    ];
+    const recipe = [
+      '--precision',
+      'fp32',
+      '--no-shuffle',
+      '--dropout',
+      '0.1',
+      '--weight-decay',
+      '0.1',
+      '--max-grad-norm',
+      '0.5',
+      '--max-length',
+      '20',
+      '--steps',
+      '4',
+      '--log-every',
+      '1',
+      '--save-every',
+      '2',
+    ];
     const shares = ['--batch-size', '1', '--grad-accum', `${accum}`, ...(ranks > 1 ? ['--nproc', `${ranks}`] : [])];
     const child = spawn(process.execPath, [program, ...inputs, ...recipe, ...shares, ...options], { stdio: ['ignore', 'ignore', 'pipe'] });
     let stderr = '';

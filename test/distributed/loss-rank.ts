@@ -23,7 +23,9 @@ await withRanks(placement, { device: 'cpu', joinTimeout: 60, watchdog: 15 }, asy
     const x = floats(c.x);
     if (zero) x.fill(0, 0, c.d);
     const call = { ...callOf(c, 'fused', zero ? { c: 0 } : {}, x), counts: Int32Array.from(counts), rank: placement.rank };
-    const part = loadAddon().kernelLoss(call).then(({ loss, dgamma, dc, dsigma, dx }) => ({ loss, dgamma, dc, dsigma, dx: Buffer.from(dx!.buffer).toString('base64') }));
+    const part = loadAddon()
+      .kernelLoss(call)
+      .then(({ loss, dgamma, dc, dsigma, dx }) => ({ loss, dgamma, dc, dsigma, dx: Buffer.from(dx!.buffer).toString('base64') }));
     parts.push(await part.catch(({ code }: { code: string }) => ({ code })));
   }
   console.log(JSON.stringify(parts));

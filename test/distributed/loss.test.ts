@@ -14,7 +14,8 @@ async function compute(worldSize: number, tasks: LossTask[]): Promise<LossPart[]
   return tasks.map((_, i) => parts.map((part) => part[i]!));
 }
 
-const together = (parts: LossPart[]) => addParts(parts.map((part) => ('code' in part ? expect.fail(part.code) : { ...part, dx: floats(part.dx) })));
+const together = (parts: LossPart[]) =>
+  addParts(parts.map((part) => ('code' in part ? expect.fail(part.code) : { ...part, dx: floats(part.dx) })));
 
 describe('the kernel loss of several ranks', function () {
   this.timeout(60_000);
@@ -22,14 +23,24 @@ describe('the kernel loss of several ranks', function () {
   for (const worldSize of [2, 3]) {
     it(`${worldSize} ranks, each of which has swept its share of the tiles: equals float64 autograd`, async () => {
       const goldens = cases.filter(({ n }) => n >= worldSize);
-      const results = await compute(worldSize, goldens.map(({ name, n }) => ({ name, counts: evenly(n, worldSize) })));
+      const results = await compute(
+        worldSize,
+        goldens.map(({ name, n }) => ({ name, counts: evenly(n, worldSize) })),
+      );
       goldens.forEach((c, i) => expectGolden(together(results[i]!), c));
     });
   }
 
   it('a rank sweeps its share whatever rows it has, or none', async () => {
     const c = find('more than two tiles');
-    const results = await compute(3, [[1, 2, c.n - 3], [100, 0, c.n - 100], [0, 0, c.n]].map((counts) => ({ name: c.name, counts })));
+    const results = await compute(
+      3,
+      [
+        [1, 2, c.n - 3],
+        [100, 0, c.n - 100],
+        [0, 0, c.n],
+      ].map((counts) => ({ name: c.name, counts })),
+    );
     for (const parts of results) {
       expectGolden(together(parts), c);
       for (const part of parts) expect(part).to.have.property('loss').that.is.greaterThan(0);
@@ -38,7 +49,10 @@ describe('the kernel loss of several ranks', function () {
 
   it('where one of them has an embedding without a kernel, all say so and none waits', async () => {
     const { name, n } = find('more than two tiles');
-    const [refused, next] = await compute(2, [{ name, counts: [1, n - 1], zero: true }, { name, counts: [1, n - 1] }]);
+    const [refused, next] = await compute(2, [
+      { name, counts: [1, n - 1], zero: true },
+      { name, counts: [1, n - 1] },
+    ]);
     expect(refused).to.deep.equal([{ code: 'bad_kernel' }, { code: 'bad_kernel' }]);
     expectGolden(together(next!), find(name));
   });

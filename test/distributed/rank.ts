@@ -1,6 +1,6 @@
 import { placementOf } from '../../lib/distributed/environment.js';
 import { withRanks } from '../../lib/distributed/join.js';
-import { align, type AlignEvent, type AlignOptions } from '../../lib/index.js';
+import { type AlignEvent, type AlignOptions, align } from '../../lib/index.js';
 
 /**
  * One rank of a run, placed by torchrun's variables: `node rank.js OPTIONS` prints a JSON line an event. Not a test: support.ts starts it.

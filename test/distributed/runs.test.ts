@@ -4,9 +4,9 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { align, type AlignOptions } from '../../lib/index.js';
+import { type AlignOptions, align } from '../../lib/index.js';
 import { packageRoot } from '../../lib/package.js';
-import { demo, eventsOf, runRanks, startRanks, stepsOf, type Ended } from './support.js';
+import { demo, type Ended, eventsOf, runRanks, startRanks, stepsOf } from './support.js';
 
 describe('a run in several ranks', function () {
   this.timeout(120_000);
@@ -15,7 +15,16 @@ describe('a run in several ranks', function () {
   after(() => rmSync(work, { recursive: true, force: true }));
 
   const options = (name: string, more: Partial<AlignOptions> = {}): AlignOptions => ({
-    ...demo, out: join(work, name), batchSize: 12, steps: 8, scheduler: 'constant', logEvery: 1, saveEvery: 4, keepCheckpoints: 9, exportLayouts: ['visual'], ...more,
+    ...demo,
+    out: join(work, name),
+    batchSize: 12,
+    steps: 8,
+    scheduler: 'constant',
+    logEvery: 1,
+    saveEvery: 4,
+    keepCheckpoints: 9,
+    exportLayouts: ['visual'],
+    ...more,
   });
   const well = (ranks: Ended[]) => {
     for (const { code, stderr } of ranks) expect(code, stderr).to.equal(0);
@@ -26,7 +35,11 @@ describe('a run in several ranks', function () {
     const run = options('resumed');
     well(await runRanks(3, run));
     expect(readdirSync(run.out).sort()).to.deep.equal(['cache', 'checkpoints', 'config.yaml', 'export', 'latest', 'metrics.jsonl']);
-    const losses = () => readFileSync(join(run.out, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => (JSON.parse(line) as { loss: number }).loss);
+    const losses = () =>
+      readFileSync(join(run.out, 'metrics.jsonl'), 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as { loss: number }).loss);
     const before = losses();
     expect(before).to.have.length(8);
 
@@ -55,7 +68,7 @@ describe('a run in several ranks', function () {
     expect(stepsOf(second[0]!).map(({ loss }) => loss)).to.have.length(images / 12);
   });
 
-  it('goes on when a rank\'s images are all undecodable, and lists them once', async () => {
+  it("goes on when a rank's images are all undecodable, and lists them once", async () => {
     const data = join(work, 'images');
     mkdirSync(data);
     const inputs = join(packageRoot(), 'test/golden/pixels/inputs');
@@ -66,7 +79,10 @@ describe('a run in several ranks', function () {
     writeFileSync(join(data, '4.jpg'), 'no image');
     const run = options('skips', { data, batchSize: 3, steps: 6, shuffle: false });
     const ranks = well(await runRanks(3, run));
-    const listed = readFileSync(join(run.out, 'skipped.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as { index: number; name: string });
+    const listed = readFileSync(join(run.out, 'skipped.jsonl'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { index: number; name: string });
     expect(listed.map(({ index, name }) => [index, name])).to.deep.equal([[4, '4.jpg']]);
 
     const lines: number[] = [];

@@ -31,14 +31,27 @@ describe('the trainer of several ranks', function () {
     });
   }
 
-  it('has the same weights and moments on every rank, to the bit, whatever each rank\'s images are', async () => {
-    const outcomes = await drive('same', [[4, 4, 4], [4, 3, 1], [2, 0, 3], [1, 1, 1]]);
+  it("has the same weights and moments on every rank, to the bit, whatever each rank's images are", async () => {
+    const outcomes = await drive('same', [
+      [4, 4, 4],
+      [4, 3, 1],
+      [2, 0, 3],
+      [1, 1, 1],
+    ]);
     for (const outcome of outcomes) expect(outcome).to.deep.equal(outcomes[0]);
     for (const loss of outcomes[0]!.losses) expect(loss).to.be.greaterThan(0);
   });
 
   it('knows on every rank after the same step that one of them wants to stop', async () => {
-    expect((await drive('stop', [[1, 1], [1, 1], [1, 1]])).map(({ stopped }) => stopped)).to.deep.equal([1, 1]);
+    expect(
+      (
+        await drive('stop', [
+          [1, 1],
+          [1, 1],
+          [1, 1],
+        ])
+      ).map(({ stopped }) => stopped),
+    ).to.deep.equal([1, 1]);
   });
 
   it('gives what rank 0 restores to all', async () => {
@@ -55,7 +68,7 @@ describe('the trainer of several ranks', function () {
     });
     for (const { code, stderr } of ranks) {
       expect(code).to.not.equal(0);
-      expect(stderr).to.contain('none of the batch\'s images could be decoded');
+      expect(stderr).to.contain("none of the batch's images could be decoded");
     }
   });
 });

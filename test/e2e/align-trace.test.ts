@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { align, type AlignOptions, type MetricsLine } from '../../lib/index.js';
+import { type AlignOptions, align, type MetricsLine } from '../../lib/index.js';
 import { packageRoot } from '../../lib/package.js';
 
 type Numbers = Pick<MetricsLine, 'loss' | 'kernel_loss' | 'anchor_loss' | 'cosine_to_original' | 'gamma' | 'c' | 'sigma'>;
@@ -67,7 +67,11 @@ describe('a training run', () => {
 
   it('has the same bits with a cache, from a cache, and without', async () => {
     const cache = join(work, 'shared-cache');
-    const [first, second, without] = [await trace({ ...published!.options, cache }), await trace({ ...published!.options, cache }), await trace({ ...published!.options, cache: 'off' })];
+    const [first, second, without] = [
+      await trace({ ...published!.options, cache }),
+      await trace({ ...published!.options, cache }),
+      await trace({ ...published!.options, cache: 'off' }),
+    ];
     const losses = (lines: MetricsLine[]) => lines.map(({ loss, kernel_loss }) => [loss, kernel_loss]);
     expect(losses(second!)).to.deep.equal(losses(first!));
     expect(losses(without!)).to.deep.equal(losses(first!));
@@ -76,6 +80,8 @@ describe('a training run', () => {
   it('starts at an anchor of exactly 0, in bf16 too, whose losses stay near', async () => {
     const lines = await trace({ ...published!.options, precision: 'bf16' });
     expect(lines[0]!.anchor_loss).to.equal(0);
-    lines.forEach(({ kernel_loss }, i) => expect(kernel_loss).to.be.closeTo(published!.trace[i]!.kernel_loss, 0.05 * published!.trace[i]!.kernel_loss));
+    lines.forEach(({ kernel_loss }, i) =>
+      expect(kernel_loss).to.be.closeTo(published!.trace[i]!.kernel_loss, 0.05 * published!.trace[i]!.kernel_loss),
+    );
   });
 });

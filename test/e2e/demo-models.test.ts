@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 
 import { openEncoder } from '../../lib/embed/encoder.js';
+import { convert } from '../../lib/models/convert.js';
 import { loadAddon } from '../../lib/native/load.js';
 import { packageRoot } from '../../lib/package.js';
-import { convert } from '../../lib/models/convert.js';
 
 // Made by scripts/golden/demo_embeddings.py: transformers on the same files.
 const golden = join(packageRoot(), 'test', 'golden', 'demo');
@@ -30,7 +30,9 @@ describe("the demo's models", () => {
     const folder = await mkdtemp(join(tmpdir(), 'kuea-demo-'));
     try {
       await convert(loadAddon(), join(models, 'clip'), 'hf', join(folder, 'hf'));
-      const [before, after] = await Promise.all([join(models, 'clip'), join(folder, 'hf')].map((dir) => readFile(join(dir, 'config.json'), 'utf8')));
+      const [before, after] = await Promise.all(
+        [join(models, 'clip'), join(folder, 'hf')].map((dir) => readFile(join(dir, 'config.json'), 'utf8')),
+      );
       // "initializer_factor": 1.0 must not become 1: transformers wants a float there.
       expect(after).to.equal(before!.replace('"dtype": "float16"', '"dtype": "float32"')).and.to.include('1.0,');
     } finally {

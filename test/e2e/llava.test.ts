@@ -8,7 +8,7 @@ import { expect } from 'chai';
 
 import { writeConversationScenes } from '../../lib/demo/questions.js';
 import { drawScene, renderScene } from '../../lib/demo/scenes.js';
-import { finetune, openLlava, type Llava } from '../../lib/index.js';
+import { finetune, type Llava, openLlava } from '../../lib/index.js';
 import { packageRoot } from '../../lib/package.js';
 
 const root = packageRoot();
@@ -23,7 +23,21 @@ describe('an open LLaVA', () => {
     work = mkdtempSync(join(tmpdir(), 'kuea-llava-'));
     await writeConversationScenes(work, { train: 16, heldOut: 1, seed: 3, size: 64 });
     await writeFile(join(work, 'scene.jpg'), await renderScene(drawScene(2, 0), 100));
-    const run = finetune({ model, data: join(work, 'train.json'), out: join(work, 'run'), rank: 8, alpha: 16, lr: 5e-3, projectorLr: 5e-3, batchSize: 4, gradAccum: 1, epochs: 4, precision: 'fp32', maxLength: 256, dropout: 0 });
+    const run = finetune({
+      model,
+      data: join(work, 'train.json'),
+      out: join(work, 'run'),
+      rank: 8,
+      alpha: 16,
+      lr: 5e-3,
+      projectorLr: 5e-3,
+      batchSize: 4,
+      gradAccum: 1,
+      epochs: 4,
+      precision: 'fp32',
+      maxLength: 256,
+      dropout: 0,
+    });
     adapter = (await run.result).export!;
     llava = await openLlava(model, { adapter, precision: 'fp32' });
   });
@@ -38,7 +52,8 @@ describe('an open LLaVA', () => {
     return text;
   }
   const image = () => join(work, 'scene.jpg');
-  const program = (...args: string[]) => spawnSync(process.execPath, [join(root, 'dist/lib/cli/kuea-lora.cjs'), ...args], { encoding: 'utf8' });
+  const program = (...args: string[]) =>
+    spawnSync(process.execPath, [join(root, 'dist/lib/cli/kuea-lora.cjs'), ...args], { encoding: 'utf8' });
 
   it('answers about an image by path or bytes, and without one', async () => {
     const answer = await ask(llava, { question, image: image() });
@@ -51,7 +66,9 @@ describe('an open LLaVA', () => {
   it('takes one question at a time, whatever order they are read in', async () => {
     const other = 'What colour are the circles?';
     const alone = [await ask(llava, { question, image: image() }), await ask(llava, { question: other, image: image() })];
-    expect(await Promise.all([ask(llava, { question, image: image() }), ask(llava, { question: other, image: image() })])).to.deep.equal(alone);
+    expect(await Promise.all([ask(llava, { question, image: image() }), ask(llava, { question: other, image: image() })])).to.deep.equal(
+      alone,
+    );
     // One that is left halfway lets the next begin.
     for await (const _ of llava.generate({ question, image: image() })) break;
     expect(await ask(llava, { question, image: image() })).to.equal(alone[0]);
@@ -83,8 +100,12 @@ describe('an open LLaVA', () => {
       expect(status, stderr).to.equal(0);
       expect(stdout).to.equal(`${expected}\n`);
     }
-    expect(program('chat', '--model', model, '--adapter', adapter, '--image', image(), '--precision', 'fp32', question).stdout).to.equal(`${expected}\n`);
+    expect(program('chat', '--model', model, '--adapter', adapter, '--image', image(), '--precision', 'fp32', question).stdout).to.equal(
+      `${expected}\n`,
+    );
     expect(program('chat', '--model', model).stderr).to.match(/^kuea-lora: missing required argument 'question' \(see --help\)\n$/);
-    expect(program('merge', '--model', model, '--adapter', join(work, 'images'), '--to', 'hf', '--out', join(work, 'none')).stderr).to.match(/^kuea-lora: expected adapter_config.json in .*\n$/);
+    expect(
+      program('merge', '--model', model, '--adapter', join(work, 'images'), '--to', 'hf', '--out', join(work, 'none')).stderr,
+    ).to.match(/^kuea-lora: expected adapter_config.json in .*\n$/);
   });
 });

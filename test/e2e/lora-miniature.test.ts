@@ -10,7 +10,10 @@ import { packageRoot } from '../../lib/package.js';
 
 const model = join(packageRoot(), 'configs/demo/llava');
 
-/** `npm run demo:lora`, smaller: a model that has never seen anything learns to answer questions about images that are not among those it learnt from. */
+/**
+ * `npm run demo:lora`, smaller: a model that has never seen anything learns to answer questions about images that are not among those it
+ * learnt from.
+ */
 describe('the miniature of a fine-tuning', () => {
   let work: string;
   before(async () => {
@@ -22,10 +25,16 @@ describe('the miniature of a fine-tuning', () => {
   /** Share of questions about the colours of scenes that were held out that are answered to the letter. */
   async function rightColours(adapter?: string): Promise<number> {
     const llava = await openLlava(model, { precision: 'fp32', adapter });
-    const records = JSON.parse(readFileSync(join(work, 'held-out.json'), 'utf8')) as { image: string; conversations: [{ value: string }, { value: string }] }[];
+    const records = JSON.parse(readFileSync(join(work, 'held-out.json'), 'utf8')) as {
+      image: string;
+      conversations: [{ value: string }, { value: string }];
+    }[];
     const asked = records.filter(({ conversations: [question] }) => question.value.includes('What colour'));
     let right = 0;
-    for (const { image, conversations: [question, answer] } of asked) {
+    for (const {
+      image,
+      conversations: [question, answer],
+    } of asked) {
       let text = '';
       for await (const piece of llava.generate({ question: question.value, image: join(work, image), maxNewTokens: 8 })) text += piece;
       if (text.trim() === answer.value) right++;
@@ -40,8 +49,22 @@ describe('the miniature of a fine-tuning', () => {
     const before = await rightColours();
     const losses: ValidationLine[] = [];
     const run = finetune({
-      model, data: join(work, 'train.json'), out: join(work, 'run'), rank: 16, alpha: 32, lr: 2e-3, projectorLr: 2e-3, batchSize: 8, gradAccum: 2, epochs: 6, valFraction: 0.1,
-      saveEvery: 0, logEvery: 100, maxLength: 512, precision: 'fp32', seed: 1,
+      model,
+      data: join(work, 'train.json'),
+      out: join(work, 'run'),
+      rank: 16,
+      alpha: 32,
+      lr: 2e-3,
+      projectorLr: 2e-3,
+      batchSize: 8,
+      gradAccum: 2,
+      epochs: 6,
+      valFraction: 0.1,
+      saveEvery: 0,
+      logEvery: 100,
+      maxLength: 512,
+      precision: 'fp32',
+      seed: 1,
     });
     for await (const event of run) if (event.type === 'validation') losses.push(event);
     const { export: adapter } = await run.result;

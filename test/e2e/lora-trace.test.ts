@@ -3,12 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { expect } from 'chai';
-
-import type { LoraOptions } from '../../lib/lora/options.js';
-import { finetune } from '../../lib/lora/finetune.js';
-import { packageRoot } from '../../lib/package.js';
-import type { LoraMetricsLine } from '../../lib/lora/events.js';
 import { readSafetensors } from '../../lib/files/safetensors.js';
+import type { LoraMetricsLine } from '../../lib/lora/events.js';
+import { finetune } from '../../lib/lora/finetune.js';
+import type { LoraOptions } from '../../lib/lora/options.js';
+import { packageRoot } from '../../lib/package.js';
 
 const golden = join(packageRoot(), 'test/golden/lora-trace');
 
@@ -26,7 +25,10 @@ async function numbers(file: string): Promise<Map<string, Float32Array>> {
   return new Map(
     Array.from(tensors, ([name, { offset, shape }]) => {
       const count = shape.reduce((product, side) => product * side, 1);
-      const plain = name.replace('multi_modal_projector.linear_1', 'mm_projector.0').replace('multi_modal_projector.linear_2', 'mm_projector.2').replace(/^(base_model\.model\.)+(model\.)?/, '');
+      const plain = name
+        .replace('multi_modal_projector.linear_1', 'mm_projector.0')
+        .replace('multi_modal_projector.linear_2', 'mm_projector.2')
+        .replace(/^(base_model\.model\.)+(model\.)?/, '');
       return [plain, new Float32Array(bytes.buffer.slice(bytes.byteOffset + offset, bytes.byteOffset + offset + 4 * count))];
     }),
   );
@@ -45,8 +47,18 @@ describe('a fine-tuning run', () => {
   async function trace(name: string, options: Partial<LoraOptions>): Promise<LoraMetricsLine[]> {
     const lines: LoraMetricsLine[] = [];
     const run = finetune({
-      model: join(golden, 'model'), adapter: join(golden, 'adapter0'), data: join(golden, 'batches.safetensors'), out: join(work, name), dropout: 0, shuffle: false, precision: 'fp32',
-      batchSize: batch, gradAccum: accum, steps, maxLength: 20, ...options,
+      model: join(golden, 'model'),
+      adapter: join(golden, 'adapter0'),
+      data: join(golden, 'batches.safetensors'),
+      out: join(work, name),
+      dropout: 0,
+      shuffle: false,
+      precision: 'fp32',
+      batchSize: batch,
+      gradAccum: accum,
+      steps,
+      maxLength: 20,
+      ...options,
     });
     for await (const event of run) if (event.type === 'step') lines.push(event);
     await run.result;
@@ -68,8 +80,14 @@ describe('a fine-tuning run', () => {
     it(`${expected.name}: has the losses and gradients of transformers and peft in float64, and trains the same weights`, async () => {
       agree(await trace(expected.name, expected.options), expected);
       const theirs = await numbers(join(golden, expected.file));
-      const start = new Map([...(await numbers(join(golden, 'adapter0/adapter_model.safetensors'))), ...(await numbers(join(golden, 'model/model.safetensors')))]);
-      const ours = new Map([...(await numbers(join(work, expected.name, 'export/adapter_model.safetensors'))), ...(await numbers(join(work, expected.name, 'export/non_lora_trainables.safetensors')))]);
+      const start = new Map([
+        ...(await numbers(join(golden, 'adapter0/adapter_model.safetensors'))),
+        ...(await numbers(join(golden, 'model/model.safetensors'))),
+      ]);
+      const ours = new Map([
+        ...(await numbers(join(work, expected.name, 'export/adapter_model.safetensors'))),
+        ...(await numbers(join(work, expected.name, 'export/non_lora_trainables.safetensors'))),
+      ]);
       expect([...ours.keys()].sort()).to.deep.equal([...theirs.keys()].sort());
       for (const [name, value] of ours) {
         const other = theirs.get(name)!;
@@ -88,14 +106,32 @@ describe('a fine-tuning run', () => {
 
   it('stays near them in bf16, with a base in bf16, fp16 or NF4', async () => {
     const [bySamples] = runs;
-    for (const [options, tolerance] of [[{ precision: 'bf16' }, 0.02], [{ precision: 'bf16', basePrecision: 'fp16' }, 0.02], [{ basePrecision: 'nf4' }, 0.1]] as const) {
+    for (const [options, tolerance] of [
+      [{ precision: 'bf16' }, 0.02],
+      [{ precision: 'bf16', basePrecision: 'fp16' }, 0.02],
+      [{ basePrecision: 'nf4' }, 0.1],
+    ] as const) {
       const lines = await trace(`near-${JSON.stringify(options)}`, { ...bySamples!.options, ...options });
-      lines.forEach((line, i) => expect(line.loss, `${JSON.stringify(options)}, update ${i + 1}`).to.be.closeTo(bySamples!.trace[i]!.loss, tolerance * bySamples!.trace[i]!.loss));
+      lines.forEach((line, i) =>
+        expect(line.loss, `${JSON.stringify(options)}, update ${i + 1}`).to.be.closeTo(
+          bySamples!.trace[i]!.loss,
+          tolerance * bySamples!.trace[i]!.loss,
+        ),
+      );
     }
   });
 
   it('leaves nothing of a run that is stopped before it begins', async () => {
-    const run = finetune({ model: join(golden, 'model'), data: join(golden, 'batches.safetensors'), out: join(work, 'stopped'), maxLength: 20, valFraction: 0.5 }, { signal: AbortSignal.abort() });
+    const run = finetune(
+      {
+        model: join(golden, 'model'),
+        data: join(golden, 'batches.safetensors'),
+        out: join(work, 'stopped'),
+        maxLength: 20,
+        valFraction: 0.5,
+      },
+      { signal: AbortSignal.abort() },
+    );
     expect(await run.result).to.deep.include({ steps: 0, interrupted: true });
     expect(existsSync(join(work, 'stopped', 'checkpoints'))).to.equal(false);
   });
@@ -103,7 +139,16 @@ describe('a fine-tuning run', () => {
   it('is the base exactly before its first update, with a new adapter: B is 0', async () => {
     const loss = async (name: string, options: Partial<LoraOptions>) => {
       const run = finetune({
-        model: join(golden, 'model'), data: join(golden, 'batches.safetensors'), out: join(work, name), rank: 4, alpha: 8, precision: 'fp32', valFraction: 0.5, steps: 1, maxLength: 20, ...options,
+        model: join(golden, 'model'),
+        data: join(golden, 'batches.safetensors'),
+        out: join(work, name),
+        rank: 4,
+        alpha: 8,
+        precision: 'fp32',
+        valFraction: 0.5,
+        steps: 1,
+        maxLength: 20,
+        ...options,
       });
       for await (const event of run) if (event.type === 'validation') return event.val_loss;
       throw new Error('no validation');

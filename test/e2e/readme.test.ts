@@ -1,14 +1,12 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-
 import { expect } from 'chai';
-
 import { writeConversationScenes } from '../../lib/demo/questions.js';
 import { drawScene, renderScene, writeScenes } from '../../lib/demo/scenes.js';
 import { packageRoot } from '../../lib/package.js';
-import { writeFile } from 'node:fs/promises';
 
 describe('the README', () => {
   const root = packageRoot();
@@ -19,7 +17,8 @@ describe('the README', () => {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'kuea-readme-'));
     await writeScenes(join(folder, 'photos'), 16, 1, 64);
-    for (const [i, name] of ['a.jpg', 'b.jpg'].entries()) await writeFile(join(folder, 'photos', name), await renderScene(drawScene(2, i), 64));
+    for (const [i, name] of ['a.jpg', 'b.jpg'].entries())
+      await writeFile(join(folder, 'photos', name), await renderScene(drawScene(2, i), 64));
     await writeConversationScenes(folder, { train: 8, heldOut: 1, seed: 1, size: 64 });
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
@@ -36,11 +35,14 @@ describe('the README', () => {
         .replace('facebook/dinov2-with-registers-large', join(root, 'configs/demo/dinov2'))
         .replace('llava-hf/llava-1.5-7b-hf', join(root, 'configs/demo/llava'))
         .replace("data: 'mine.json', images: 'photos'", `data: '${folder}/train.json'`)
-        .replace('steps: 100 ', "steps: 2, rank: 4, alpha: 8, gradAccum: 2, maxLength: 256 ")
+        .replace('steps: 100 ', 'steps: 2, rank: 4, alpha: 8, gradAccum: 2, maxLength: 256 ')
         .replace('steps: 1000', 'steps: 2, batchSize: 8')
         .replaceAll("'photos", `'${folder}/photos`)
         .replaceAll("'runs/", `'${folder}/runs/`);
-      const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', small], { cwd: root, encoding: 'utf8' });
+      const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', small], {
+        cwd: root,
+        encoding: 'utf8',
+      });
       expect(status, stderr).to.equal(0);
       expect(stdout.trim().split('\n').at(-1)).to.match([/export\/hf$/, /^true$/, /runs\/llava-from-node\/export$/, /^[\w ]*$/][i]!);
     });

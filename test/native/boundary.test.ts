@@ -16,7 +16,7 @@ function declared(name: string): string[] {
 describe('the boundary', () => {
   const addon = loadAddon();
 
-  it('exports what lib/native/addon.ts declares, and the loader\'s hook', () => {
+  it("exports what lib/native/addon.ts declares, and the loader's hook", () => {
     expect(Object.keys(addon).sort()).to.deep.equal([...declared('Addon'), 'useErrorClass'].sort());
   });
 
@@ -29,8 +29,20 @@ describe('the boundary', () => {
 
   it('rejects with KueaError, its code and one line', async () => {
     const weights = [{ parameter: 'proj', source: { file: '/no/such/file', offset: 0, dtype: 'F32' as const, shape: [64, 8] } }];
-    const arch = { family: 'clip' as const, width: 64, layers: 1, heads: 1, mlpWidth: 256, patchSize: 8, imageSize: 16, embedDim: 8, activation: 'gelu' as const };
-    const error = await addon.openEncoder({ arch, weights, mean: [0, 0, 0], std: [1, 1, 1], precision: 'fp32', device: 'cpu' }).catch((e: unknown) => e as Error);
+    const arch = {
+      family: 'clip' as const,
+      width: 64,
+      layers: 1,
+      heads: 1,
+      mlpWidth: 256,
+      patchSize: 8,
+      imageSize: 16,
+      embedDim: 8,
+      activation: 'gelu' as const,
+    };
+    const error = await addon
+      .openEncoder({ arch, weights, mean: [0, 0, 0], std: [1, 1, 1], precision: 'fp32', device: 'cpu' })
+      .catch((e: unknown) => e as Error);
     expect(error).to.include({ name: 'KueaError', code: 'unreadable_file' });
     expect((error as Error).message).to.match(/^cannot map \/no\/such\/file: .*$/);
   });

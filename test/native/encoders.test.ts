@@ -2,11 +2,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { expect } from 'chai';
-
+import { openWeights } from '../../lib/models/open.js';
 import type { Precision } from '../../lib/native/addon.js';
 import { loadAddon } from '../../lib/native/load.js';
 import { packageRoot } from '../../lib/package.js';
-import { openWeights } from '../../lib/models/open.js';
 
 interface Case {
   case: string;
@@ -59,10 +58,11 @@ describe('the encoders', () => {
   }
 
   it('refuse images of a size that they do not take', async () => {
-    const code = (c: Case) => embed({ ...c, pixels: Buffer.alloc(2 * 3 * 30 * 30).toString('base64'), size: 30 }, 'fp32').then(
-      () => 'none',
-      (error: { code: string }) => error.code,
-    );
+    const code = (c: Case) =>
+      embed({ ...c, pixels: Buffer.alloc(2 * 3 * 30 * 30).toString('base64'), size: 30 }, 'fp32').then(
+        () => 'none',
+        (error: { code: string }) => error.code,
+      );
     expect(await code(cases.find(({ family }) => family === 'clip')!)).to.equal('bad_image_size');
     expect(await code(cases.find(({ family }) => family === 'dinov2')!)).to.equal('bad_image_size');
   });

@@ -2,12 +2,11 @@ import { readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-
+import { buildHeader, readSafetensors } from '../../lib/files/safetensors.js';
+import { openLlava } from '../../lib/models/llava/open.js';
 import type { LlavaSpec, LoraMetrics, LoraTrainerSpec, MicroBatch, NativeLoraTrainer } from '../../lib/native/addon.js';
 import { loadAddon } from '../../lib/native/load.js';
 import { packageRoot } from '../../lib/package.js';
-import { openLlava } from '../../lib/models/llava/open.js';
-import { buildHeader, readSafetensors } from '../../lib/files/safetensors.js';
 
 export interface Sample {
   /** -200 where an image feature is. */
@@ -40,15 +39,33 @@ const opened = openLlava(join(folder, 'model'), { adapter: join(folder, 'adapter
 
 export async function llavaSpec(changed: Partial<LlavaSpec> = {}): Promise<LlavaSpec> {
   const { model, adapter } = await opened;
-  return { ...model, basePrecision: 'fp32', precision: 'fp32', device: 'cpu', lora: { rank: adapter!.rank, alpha: adapter!.alpha, weights: adapter!.weights, seed: 0 }, ...changed };
+  return {
+    ...model,
+    basePrecision: 'fp32',
+    precision: 'fp32',
+    device: 'cpu',
+    lora: { rank: adapter!.rank, alpha: adapter!.alpha, weights: adapter!.weights, seed: 0 },
+    ...changed,
+  };
 }
 
 /** An open trainer with room for 4 images, and what the tests do with it. */
 export class Trainer {
   static async open(changed: Partial<LoraTrainerSpec> = {}, model: Partial<LlavaSpec> = {}): Promise<Trainer> {
     const spec: LoraTrainerSpec = {
-      model: await llavaSpec(model), dropout: 0, seed: 7, trainProjector: true, optimizer: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0 }, maxGradNorm: 0,
-      gradientCheckpointing: false, offload: false, slots: 1, imagesPerSlot: 8, pixels: 'u8', distributed: false, ...changed,
+      model: await llavaSpec(model),
+      dropout: 0,
+      seed: 7,
+      trainProjector: true,
+      optimizer: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0 },
+      maxGradNorm: 0,
+      gradientCheckpointing: false,
+      offload: false,
+      slots: 1,
+      imagesPerSlot: 8,
+      pixels: 'u8',
+      distributed: false,
+      ...changed,
     };
     return new Trainer(await loadAddon().openLoraTrainer(spec));
   }
@@ -67,9 +84,15 @@ export class Trainer {
     const join = (lists: number[][]) => Int32Array.from(lists.flat());
     const labelled = (labels: number[]) => labels.slice(1).filter((label) => label >= 0).length;
     return {
-      slot: 0, images, tokens: join(chosen.map(({ tokens }) => tokens)), labels: join(chosen.map(({ labels }) => labels)), lengths: Int32Array.from(chosen, ({ tokens }) => tokens.length),
-      imageRows: Int32Array.from({ length: images * patches }, (_, i) => i), weights: Float32Array.from(chosen, ({ labels }) => 1 / Math.max(1, labelled(labels))),
-      sampleKeys: Uint32Array.from(samples), denominator,
+      slot: 0,
+      images,
+      tokens: join(chosen.map(({ tokens }) => tokens)),
+      labels: join(chosen.map(({ labels }) => labels)),
+      lengths: Int32Array.from(chosen, ({ tokens }) => tokens.length),
+      imageRows: Int32Array.from({ length: images * patches }, (_, i) => i),
+      weights: Float32Array.from(chosen, ({ labels }) => 1 / Math.max(1, labelled(labels))),
+      sampleKeys: Uint32Array.from(samples),
+      denominator,
     };
   }
 
@@ -86,7 +109,11 @@ export class Trainer {
       const { parameters } = this.native;
       const file = join(work, 'tensors.safetensors');
       const header = buildHeader(parameters.map(({ name, shape }) => ({ name, dtype: 'F32', shape })));
-      await this.native.write(file, header, parameters.map(({ name }) => ({ parameter: name, state })));
+      await this.native.write(
+        file,
+        header,
+        parameters.map(({ name }) => ({ parameter: name, state })),
+      );
       return await floats(file);
     } finally {
       await rm(work, { recursive: true });
@@ -106,7 +133,12 @@ export class Trainer {
           return { parameter: name, state: state as 'value', source };
         }),
       );
-      await writeFile(file, Buffer.concat(Object.values(states).flatMap((tensors) => this.native.parameters.map(({ name }) => Buffer.from(tensors.get(name)!.buffer)))));
+      await writeFile(
+        file,
+        Buffer.concat(
+          Object.values(states).flatMap((tensors) => this.native.parameters.map(({ name }) => Buffer.from(tensors.get(name)!.buffer))),
+        ),
+      );
       await this.native.restore(plan, step);
     } finally {
       await rm(work, { recursive: true });
@@ -122,7 +154,8 @@ export class Trainer {
 export async function floats(file: string): Promise<Map<string, Float32Array>> {
   const bytes = await readFile(file);
   const { tensors } = await readSafetensors(file);
-  const read = ({ offset, shape }: { offset: number; shape: number[] }) => new Float32Array(bytes.buffer.slice(bytes.byteOffset + offset, bytes.byteOffset + offset + 4 * shape.reduce((a, b) => a * b, 1)));
+  const read = ({ offset, shape }: { offset: number; shape: number[] }) =>
+    new Float32Array(bytes.buffer.slice(bytes.byteOffset + offset, bytes.byteOffset + offset + 4 * shape.reduce((a, b) => a * b, 1)));
   return new Map([...tensors].map(([name, tensor]) => [name, read(tensor)]));
 }
 

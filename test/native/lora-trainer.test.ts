@@ -1,9 +1,13 @@
 import { expect } from 'chai';
 
 import type { MicroBatch } from '../../lib/native/addon.js';
-import { difference, trace, Trainer } from './llava-support.js';
+import { difference, Trainer, trace } from './llava-support.js';
 
-const codeOf = (promise: Promise<unknown>) => promise.then(() => 'none', (error: { code?: string }) => error.code ?? String(error));
+const codeOf = (promise: Promise<unknown>) =>
+  promise.then(
+    () => 'none',
+    (error: { code?: string }) => error.code ?? String(error),
+  );
 
 describe('the LoRA trainer', () => {
   it('gives a sample with nothing to learn a loss of 0 and no gradient', async () => {
@@ -35,10 +39,28 @@ describe('the LoRA trainer', () => {
     const { tokens, labels, lengths, weights } = good;
     const changed = (array: Int32Array, i: number, value: number) => Int32Array.from(array, (v, k) => (k === i ? value : v));
     const bad: Partial<MicroBatch>[] = [
-      { tokens: changed(tokens, 0, 96) }, { tokens: changed(tokens, 0, -1) }, { tokens: changed(tokens, 0, -200) }, { labels: changed(labels, 19, 96) }, { labels: labels.slice(1) },
-      { lengths: changed(lengths, 0, 21) }, { lengths: Int32Array.of(0, ...lengths), weights: Float32Array.of(1, 1, 1), sampleKeys: Uint32Array.of(1, 2, 3) }, { weights: weights.slice(1) },
-      { imageRows: changed(good.imageRows, 0, 12) }, { imageRows: good.imageRows.slice(1) }, { images: 9 }, { images: -1 }, { slot: 1 }, { sampleKeys: new Uint32Array(1) },
-      { tokens: new Int32Array(0), labels: new Int32Array(0), lengths: new Int32Array(0), weights: new Float32Array(0), sampleKeys: new Uint32Array(0), imageRows: new Int32Array(0) },
+      { tokens: changed(tokens, 0, 96) },
+      { tokens: changed(tokens, 0, -1) },
+      { tokens: changed(tokens, 0, -200) },
+      { labels: changed(labels, 19, 96) },
+      { labels: labels.slice(1) },
+      { lengths: changed(lengths, 0, 21) },
+      { lengths: Int32Array.of(0, ...lengths), weights: Float32Array.of(1, 1, 1), sampleKeys: Uint32Array.of(1, 2, 3) },
+      { weights: weights.slice(1) },
+      { imageRows: changed(good.imageRows, 0, 12) },
+      { imageRows: good.imageRows.slice(1) },
+      { images: 9 },
+      { images: -1 },
+      { slot: 1 },
+      { sampleKeys: new Uint32Array(1) },
+      {
+        tokens: new Int32Array(0),
+        labels: new Int32Array(0),
+        lengths: new Int32Array(0),
+        weights: new Float32Array(0),
+        sampleKeys: new Uint32Array(0),
+        imageRows: new Int32Array(0),
+      },
     ];
     for (const change of bad) {
       expect(await codeOf(trainer.native.accumulate({ ...good, ...change })), JSON.stringify(change)).to.equal('bad_batch');
@@ -53,7 +75,13 @@ describe('the LoRA trainer', () => {
   it('takes an image that truncation cut short', async () => {
     const trainer = await Trainer.open();
     const batch = trainer.batch([0]);
-    const cut = { ...batch, tokens: batch.tokens.slice(0, 5), labels: Int32Array.of(-100, -100, 7, -100, 8), lengths: Int32Array.of(5), imageRows: Int32Array.of(0, 1) };
+    const cut = {
+      ...batch,
+      tokens: batch.tokens.slice(0, 5),
+      labels: Int32Array.of(-100, -100, 7, -100, 8),
+      lengths: Int32Array.of(5),
+      imageRows: Int32Array.of(0, 1),
+    };
     const { loss, labels } = await trainer.native.evaluate(cut);
     expect(labels).to.equal(2);
     expect(loss).to.be.greaterThan(0);
@@ -63,9 +91,15 @@ describe('the LoRA trainer', () => {
   it('takes pixels as fp32 too', async () => {
     const trainer = await Trainer.open();
     const ready = await Trainer.open({ pixels: 'f32' });
-    const [mean, std] = [[0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]];
+    const [mean, std] = [
+      [0.48145466, 0.4578275, 0.40821073],
+      [0.26862954, 0.26130258, 0.27577711],
+    ];
     const batch = trainer.batch([0]);
-    const normalised = Float32Array.from(trainer.native.slots[0]!.subarray(0, 3 * 784), (v, i) => (v / 255 - mean[Math.floor(i / 784)]!) / std[Math.floor(i / 784)]!);
+    const normalised = Float32Array.from(
+      trainer.native.slots[0]!.subarray(0, 3 * 784),
+      (v, i) => (v / 255 - mean[Math.floor(i / 784)]!) / std[Math.floor(i / 784)]!,
+    );
     ready.native.slots[0]!.set(new Uint8Array(normalised.buffer));
     const losses = [await trainer.native.evaluate(batch), await ready.native.evaluate(batch)];
     expect(losses[1]!.loss).to.be.closeTo(losses[0]!.loss, 1e-6);
@@ -79,11 +113,23 @@ describe('the LoRA trainer', () => {
       const rates = { lr: 1e-3, projectorLr: 1e-3 };
       const whole = await Trainer.open(spec);
       for (let i = 0; i < 2; i++) await whole.update([[0, 1], [2]], rates);
-      const middle = { value: await whole.tensors(), exp_avg: await whole.tensors('exp_avg'), exp_avg_sq: await whole.tensors('exp_avg_sq') };
+      const middle = {
+        value: await whole.tensors(),
+        exp_avg: await whole.tensors('exp_avg'),
+        exp_avg_sq: await whole.tensors('exp_avg_sq'),
+      };
       const again = await Trainer.open(spec);
       await again.restore(middle, 2);
-      for (const trainer of [whole, again]) await trainer.update([[4, 5], [6, 0]], rates);
-      for (const state of ['value', 'exp_avg', 'exp_avg_sq'] as const) expect(await again.tensors(state)).to.deep.equal(await whole.tensors(state));
+      for (const trainer of [whole, again])
+        await trainer.update(
+          [
+            [4, 5],
+            [6, 0],
+          ],
+          rates,
+        );
+      for (const state of ['value', 'exp_avg', 'exp_avg_sq'] as const)
+        expect(await again.tensors(state)).to.deep.equal(await whole.tensors(state));
       await Promise.all([whole.close(), again.close()]);
     });
   }
@@ -92,17 +138,22 @@ describe('the LoRA trainer', () => {
 describe('dropout', () => {
   it('has one mask in forward and backward: the loss falls along its gradient as the gradient says', async () => {
     const trainer = await Trainer.open({ dropout: 0.3 });
-    const groups = [[0, 1, 2], [4, 5, 6]];
+    const groups = [
+      [0, 1, 2],
+      [4, 5, 6],
+    ];
     const { gradNorm, loss } = await trainer.update(groups);
     const start = await trainer.tensors();
     const gradient = await trainer.tensors('exp_avg');
     const moved = async (distance: number) => {
-      const values = new Map([...start].map(([name, v]) => [name, v.map((x, i) => x + (distance * 10 * gradient.get(name)![i]!) / gradNorm)]));
+      const values = new Map(
+        [...start].map(([name, v]) => [name, v.map((x, i) => x + (distance * 10 * gradient.get(name)![i]!) / gradNorm)]),
+      );
       await trainer.restore({ value: values, exp_avg: gradient, exp_avg_sq: gradient }, 1);
       return (await trainer.update(groups)).loss;
     };
     const step = 1e-2;
-    expect((await moved(step) - await moved(-step)) / (2 * step) / gradNorm).to.be.closeTo(1, 2e-3);
+    expect(((await moved(step)) - (await moved(-step))) / (2 * step) / gradNorm).to.be.closeTo(1, 2e-3);
     // The same loss again of the same numbers: the mask is a function of them alone.
     expect(await moved(0)).to.equal(loss);
     await trainer.close();
@@ -110,7 +161,11 @@ describe('dropout', () => {
 
   it('does not depend on how samples are packed, but on the sample and the seed', async () => {
     const losses: number[] = [];
-    for (const [seed, groups] of [[7, [[0], [1], [2]]], [7, [[2, 0, 1]]], [8, [[0, 1, 2]]]] as const) {
+    for (const [seed, groups] of [
+      [7, [[0], [1], [2]]],
+      [7, [[2, 0, 1]]],
+      [8, [[0, 1, 2]]],
+    ] as const) {
       const trainer = await Trainer.open({ dropout: 0.3, seed });
       const { loss } = await trainer.update(groups.map((group) => [...group]));
       losses.push(loss);
@@ -124,7 +179,8 @@ describe('dropout', () => {
     const trainer = await Trainer.open({ dropout: 0.1, trainProjector: false });
     const { loss } = await trainer.native.evaluate(trainer.batch([0]));
     expect(loss).to.be.closeTo(trace.losses[0]!, 1e-5);
-    // B's gradient is linear in dropout(x) but for what dropout does upstream of it: the mean over many samples' masks is near the exact one.
+    // B's gradient is linear in dropout(x) but for what dropout does upstream of it: the mean over many samples' masks is near the exact
+    // one.
     const batch = trainer.batch([0]);
     const draws = 400;
     for (let i = 0; i < draws; i++) await trainer.native.accumulate({ ...batch, sampleKeys: Uint32Array.of(1000 + i) });

@@ -7,7 +7,20 @@ import { loadAddon } from '../../lib/native/load.js';
 function task(width: number, height: number, channels: 1 | 3, size: number, changed: Partial<ResampleTask> = {}): ResampleTask {
   const source = Uint8Array.from({ length: width * height * channels }, (_, i) => (i * i * 7 + (i >> 3) * 13) & 255);
   const target = new Uint8Array(3 * size * size);
-  return { source, width, height, channels, resizedWidth: width, resizedHeight: height, left: 0, top: 0, size, target, offset: 0, ...changed };
+  return {
+    source,
+    width,
+    height,
+    channels,
+    resizedWidth: width,
+    resizedHeight: height,
+    left: 0,
+    top: 0,
+    size,
+    target,
+    offset: 0,
+    ...changed,
+  };
 }
 
 async function run(t: ResampleTask): Promise<Uint8Array> {
@@ -32,14 +45,19 @@ describe('resample', () => {
   });
 
   it('computes a window as part of the whole', async () => {
-    for (const [resizedWidth, resizedHeight] of [[40, 40], [90, 90], [7, 7]] as const) {
+    for (const [resizedWidth, resizedHeight] of [
+      [40, 40],
+      [90, 90],
+      [7, 7],
+    ] as const) {
       const side = Math.min(resizedWidth, resizedHeight);
       const whole = await run(task(53, 47, 3, side, { resizedWidth, resizedHeight }));
       const size = side - 4;
       const part = await run(task(53, 47, 3, size, { resizedWidth, resizedHeight, left: 3, top: 1 }));
       for (let c = 0; c < 3; c++) {
         for (let y = 0; y < size; y++) {
-          const row = (plane: Uint8Array, n: number, top: number, left: number) => plane.subarray(c * n * n + (y + top) * n + left).subarray(0, size);
+          const row = (plane: Uint8Array, n: number, top: number, left: number) =>
+            plane.subarray(c * n * n + (y + top) * n + left).subarray(0, size);
           expect(row(part, size, 0, 0)).to.deep.equal(row(whole, side, 1, 3));
         }
       }
@@ -48,7 +66,9 @@ describe('resample', () => {
 
   it('is 0 outside the resized image', async () => {
     const inside = await run(task(10, 10, 3, 6, { resizedWidth: 6, resizedHeight: 6 }));
-    const padded = await run(task(10, 10, 3, 10, { resizedWidth: 6, resizedHeight: 6, left: -2, top: -3, target: new Uint8Array(300).fill(9) }));
+    const padded = await run(
+      task(10, 10, 3, 10, { resizedWidth: 6, resizedHeight: 6, left: -2, top: -3, target: new Uint8Array(300).fill(9) }),
+    );
     for (let c = 0; c < 3; c++) {
       for (let y = 0; y < 10; y++) {
         for (let x = 0; x < 10; x++) {
@@ -62,9 +82,15 @@ describe('resample', () => {
 
   it('writes at the offset alone, many at a time', async () => {
     const target = new Uint8Array(40 * 3 * 64).fill(5);
-    await Promise.all(Array.from({ length: 19 }, (_, i) => run(task(30 + i, 20, 3, 8, { resizedWidth: 12, resizedHeight: 8, target, offset: 2 * i * 192 }))));
+    await Promise.all(
+      Array.from({ length: 19 }, (_, i) =>
+        run(task(30 + i, 20, 3, 8, { resizedWidth: 12, resizedHeight: 8, target, offset: 2 * i * 192 })),
+      ),
+    );
     for (let i = 0; i < 19; i++) {
-      expect(target.subarray(2 * i * 192, (2 * i + 1) * 192)).to.deep.equal(await run(task(30 + i, 20, 3, 8, { resizedWidth: 12, resizedHeight: 8 })));
+      expect(target.subarray(2 * i * 192, (2 * i + 1) * 192)).to.deep.equal(
+        await run(task(30 + i, 20, 3, 8, { resizedWidth: 12, resizedHeight: 8 })),
+      );
       expect(target.subarray((2 * i + 1) * 192, (2 * i + 2) * 192).every((v) => v === 5)).to.equal(true);
     }
   });

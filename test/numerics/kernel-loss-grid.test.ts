@@ -25,7 +25,10 @@ describe("the kernel loss in the GPU's blocks, on the CPU", () => {
 
   it('no thread needs what another does in the same phase', async () => {
     for (const name of ['more than a tile', 'gaussian', 'cosine, more than a tile', 'wide embeddings', 'one image']) {
-      const [first, last] = await Promise.all([addon.kernelLoss(callOf(find(name), 'twin')), addon.kernelLoss(callOf(find(name), 'twin_reversed'))]);
+      const [first, last] = await Promise.all([
+        addon.kernelLoss(callOf(find(name), 'twin')),
+        addon.kernelLoss(callOf(find(name), 'twin_reversed')),
+      ]);
       expect(sameBits(first, last), name).to.equal(true);
     }
   });
@@ -35,9 +38,12 @@ describe("the kernel loss in the GPU's blocks, on the CPU", () => {
       const c = find(name);
       const whole = await addon.kernelLoss(callOf(c, 'twin'));
       const counts = [1, 64, c.n - 65];
-      const all = addParts(await Promise.all(counts.map((_, rank) => addon.kernelLoss({ ...callOf(c, 'twin'), counts: Int32Array.from(counts), rank }))));
+      const all = addParts(
+        await Promise.all(counts.map((_, rank) => addon.kernelLoss({ ...callOf(c, 'twin'), counts: Int32Array.from(counts), rank }))),
+      );
       // dc is what is left of two larger sums.
-      for (const key of ['loss', 'dgamma', 'dc', 'dsigma'] as const) expect(all[key], `${key}, ${name}`).to.be.closeTo(whole[key], 1e-4 * Math.abs(whole[key]) + 1e-9);
+      for (const key of ['loss', 'dgamma', 'dc', 'dsigma'] as const)
+        expect(all[key], `${key}, ${name}`).to.be.closeTo(whole[key], 1e-4 * Math.abs(whole[key]) + 1e-9);
       expect(distance(all.dx!, whole.dx!), `dX, ${name}`).to.be.at.most(1e-6 * norm(whole.dx!));
     }
   });
@@ -47,7 +53,9 @@ describe("the kernel loss in the GPU's blocks, on the CPU", () => {
     const waves = (count: number, step: number) => Float32Array.from({ length: count }, (_, i) => Math.sin(step * i * i) + 0.3);
     const kernel = { kind: 'polynomial', gamma: 0.3, c: 0.7, sigma: 1, sigmaTeacher: 1 } as const;
     const call = { x: waves(n * d, 0.37), y: waves(n * dt, 0.61), n, d, dt, kernel, gradient: true };
-    const [tiled, twin, reversed] = await Promise.all((['fused', 'twin', 'twin_reversed'] as const).map((backend) => addon.kernelLoss({ ...call, backend })));
+    const [tiled, twin, reversed] = await Promise.all(
+      (['fused', 'twin', 'twin_reversed'] as const).map((backend) => addon.kernelLoss({ ...call, backend })),
+    );
     for (const key of ['loss', 'dgamma', 'dc'] as const) expect(twin![key], key).to.be.closeTo(tiled![key], 1e-5 * Math.abs(tiled![key]));
     expect(distance(twin!.dx!, tiled!.dx!)).to.be.at.most(1e-5 * norm(tiled!.dx!));
     expect(sameBits(twin!, reversed!)).to.equal(true);
@@ -55,7 +63,10 @@ describe("the kernel loss in the GPU's blocks, on the CPU", () => {
 
   it('has the same loss without a gradient', async () => {
     const c = find('wide embeddings');
-    const [withGradient, without] = await Promise.all([addon.kernelLoss(callOf(c, 'twin')), addon.kernelLoss(callOf(c, 'twin', {}, floats(c.x), false))]);
+    const [withGradient, without] = await Promise.all([
+      addon.kernelLoss(callOf(c, 'twin')),
+      addon.kernelLoss(callOf(c, 'twin', {}, floats(c.x), false)),
+    ]);
     expect(without.loss).to.equal(withGradient.loss);
     expect(without.dx).to.equal(undefined);
   });

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 
 import { loadAddon } from '../../lib/native/load.js';
-import { addParts, callOf, cases, distance, evenly, expectGolden, find, floats, norm, sameBits, type Case } from './support.js';
+import { addParts, type Case, callOf, cases, distance, evenly, expectGolden, find, floats, norm, sameBits } from './support.js';
 
 const addon = loadAddon();
 const backends = ['plain', 'fused', 'chunked'] as const;
@@ -44,8 +44,13 @@ describe('the kernel loss', () => {
   });
 
   it('its derivatives are those of finite differences', async () => {
-    const central = async (c: Case, at: (step: number) => Promise<{ loss: number }>, h: number) => ((await at(h)).loss - (await at(-h)).loss) / (2 * h);
-    for (const [name, key, derivative] of [['a small batch', 'gamma', 'dgamma'], ['a small batch', 'c', 'dc'], ['gaussian', 'sigma', 'dsigma']] as const) {
+    const central = async (_c: Case, at: (step: number) => Promise<{ loss: number }>, h: number) =>
+      ((await at(h)).loss - (await at(-h)).loss) / (2 * h);
+    for (const [name, key, derivative] of [
+      ['a small batch', 'gamma', 'dgamma'],
+      ['a small batch', 'c', 'dc'],
+      ['gaussian', 'sigma', 'dsigma'],
+    ] as const) {
       const c = find(name);
       const h = c[key] * 0.01;
       const numeric = await central(c, (step) => evaluate(c, 'fused', { [key]: c[key] + step }, undefined, false), h);
@@ -56,7 +61,14 @@ describe('the kernel loss', () => {
       const { dx } = await evaluate(c, 'fused');
       // Along the gradient itself, where the change is largest against rounding.
       const length = norm(dx!);
-      const along = (step: number) => evaluate(c, 'fused', {}, floats(c.x).map((v, i) => v + (step * dx![i]!) / length), false);
+      const along = (step: number) =>
+        evaluate(
+          c,
+          'fused',
+          {},
+          floats(c.x).map((v, i) => v + (step * dx![i]!) / length),
+          false,
+        );
       expect(length, name).to.be.closeTo(await central(c, along, 0.02), 0.01 * length);
     }
   });
@@ -91,9 +103,18 @@ describe('the kernel loss', () => {
 
     it('refuses rows and ranks that are not there', () => {
       const options = callOf(find('a small batch'), 'fused');
-      expect(() => addon.kernelLoss({ ...options, counts: Int32Array.of(3, options.n - 2), rank: 0 })).to.throw(RangeError, 'counts of n rows');
-      expect(() => addon.kernelLoss({ ...options, counts: Int32Array.of(-1, options.n + 1), rank: 0 })).to.throw(RangeError, 'counts of n rows');
-      expect(() => addon.kernelLoss({ ...options, counts: Int32Array.of(3, options.n - 3), rank: 2 })).to.throw(RangeError, 'rank < counts.length');
+      expect(() => addon.kernelLoss({ ...options, counts: Int32Array.of(3, options.n - 2), rank: 0 })).to.throw(
+        RangeError,
+        'counts of n rows',
+      );
+      expect(() => addon.kernelLoss({ ...options, counts: Int32Array.of(-1, options.n + 1), rank: 0 })).to.throw(
+        RangeError,
+        'counts of n rows',
+      );
+      expect(() => addon.kernelLoss({ ...options, counts: Int32Array.of(3, options.n - 3), rank: 2 })).to.throw(
+        RangeError,
+        'rank < counts.length',
+      );
     });
   });
 

@@ -48,22 +48,32 @@ export function expectGolden(result: Part, c: Case): void {
   const dx = floats(c.dx);
   expect(distance(result.dx!, dx), 'dX').to.be.at.most(1e-4 * norm(dx) + 1e-9);
   // dgamma = -c / gamma * dc: where c is 0 the plain form is left with the rounding of two sums as large as dc.
-  const close = (key: 'dgamma' | 'dc' | 'dsigma') => expect(result[key], key).to.be.closeTo(c[key], 2e-4 * Math.abs(c[key]) + 1e-4 * Math.abs(c.dc) + 1e-8);
+  const close = (key: 'dgamma' | 'dc' | 'dsigma') =>
+    expect(result[key], key).to.be.closeTo(c[key], 2e-4 * Math.abs(c[key]) + 1e-4 * Math.abs(c.dc) + 1e-8);
   if (c.kind === 'polynomial') ['dgamma' as const, 'dc' as const].forEach(close);
   if (c.kind === 'gaussian') close('dsigma');
 }
 
 /** How many of n rows each of several ranks has. */
-export const evenly = (n: number, ranks: number) => Array.from({ length: ranks }, (_, rank) => Math.floor(((rank + 1) * n) / ranks) - Math.floor((rank * n) / ranks));
+export const evenly = (n: number, ranks: number) =>
+  Array.from({ length: ranks }, (_, rank) => Math.floor(((rank + 1) * n) / ranks) - Math.floor((rank * n) / ranks));
 
 /** The whole, of which each rank has summands and its rows of dX. */
 export function addParts(parts: Part[]): Part {
   const sum = (key: 'loss' | 'dgamma' | 'dc' | 'dsigma') => parts.reduce((total, part) => total + part[key], 0);
-  return { loss: sum('loss'), dgamma: sum('dgamma'), dc: sum('dc'), dsigma: sum('dsigma'), dx: Float32Array.from(parts.flatMap(({ dx }) => Array.from(dx!))) };
+  return {
+    loss: sum('loss'),
+    dgamma: sum('dgamma'),
+    dc: sum('dc'),
+    dsigma: sum('dsigma'),
+    dx: Float32Array.from(parts.flatMap(({ dx }) => Array.from(dx!))),
+  };
 }
 
 /** Whether two results are the same to the bit. */
 export function sameBits(a: KernelLossResult, b: KernelLossResult): boolean {
   const bytes = (v: Float32Array) => Buffer.from(v.buffer, v.byteOffset, v.byteLength);
-  return a.loss === b.loss && a.dgamma === b.dgamma && a.dc === b.dc && a.dsigma === b.dsigma && Buffer.compare(bytes(a.dx!), bytes(b.dx!)) === 0;
+  return (
+    a.loss === b.loss && a.dgamma === b.dgamma && a.dc === b.dc && a.dsigma === b.dsigma && Buffer.compare(bytes(a.dx!), bytes(b.dx!)) === 0
+  );
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 
 import { writeScenes } from '../../lib/demo/scenes.js';
-import { endAll, models, program, readTrace, root, said, start, type Started } from './support.js';
+import { endAll, models, program, readTrace, root, type Started, said, start } from './support.js';
 
 describe('kuea-align as a process', () => {
   let work: string;
@@ -19,7 +19,25 @@ describe('kuea-align as a process', () => {
 
   const path = (...names: string[]) => join(work, ...names);
   // Two epochs in an order of its own each, with gamma and c in training.
-  const recipe = (out: string) => [...models, '--data', path('photos'), '--out', path(out), '--batch-size', '8', '--epochs', '4', '--save-every', '3', '--log-every', '1', '--lr', '1e-4', '--w', '100'];
+  const recipe = (out: string) => [
+    ...models,
+    '--data',
+    path('photos'),
+    '--out',
+    path(out),
+    '--batch-size',
+    '8',
+    '--epochs',
+    '4',
+    '--save-every',
+    '3',
+    '--log-every',
+    '1',
+    '--lr',
+    '1e-4',
+    '--w',
+    '100',
+  ];
   const run = (...args: string[]) => spawnSync(process.execPath, [program, ...args], { encoding: 'utf8', timeout: 50_000 });
 
   /** Starts a run and resolves once its output matches. */
@@ -58,7 +76,10 @@ describe('kuea-align as a process', () => {
     });
   }
 
-  for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]] as const) {
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const) {
     it(`${signal} finishes the step, saves, exits with ${code}, and resumes to the same bits`, async () => {
       const { child, ended } = await startUntil(/step 4\/20/, recipe(signal));
       child.kill(signal);
@@ -90,7 +111,9 @@ describe('kuea-align as a process', () => {
 
   it('a folder with a run in it, without --resume: refused; with other options: refused, naming them', () => {
     expect(run(...recipe('whole')).stderr).to.match(/expected a new or empty folder for the run, found .*--resume/);
-    expect(run(...recipe('whole'), '--resume', '--w', '3', '--kernel', 'cosine').stderr).to.match(/found others: w \(100 then, 3 now\), kernel \("polynomial" then, "cosine" now\)/);
+    expect(run(...recipe('whole'), '--resume', '--w', '3', '--kernel', 'cosine').stderr).to.match(
+      /found others: w \(100 then, 3 now\), kernel \("polynomial" then, "cosine" now\)/,
+    );
   });
 
   it('--dry-run makes nothing, --json prints nothing but JSON', () => {
@@ -98,14 +121,21 @@ describe('kuea-align as a process', () => {
     expect(status).to.equal(0);
     expect(stdout).to.match(/^student .*\n(.*\n)+run /);
     expect(existsSync(path('dry'))).to.equal(false);
-    const events = run(...recipe('json'), '--json').stdout.trim().split('\n').map((line) => (JSON.parse(line) as { type: string }).type);
+    const events = run(...recipe('json'), '--json')
+      .stdout.trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { type: string }).type);
     expect([...new Set(events)]).to.deep.equal(['start', 'cache', 'step', 'checkpoint', 'export', 'done']);
   });
 
   it('a cache is reused for another w, and made anew, with the reason, for another precision', () => {
     const cached = (out: string, ...more: string[]) => {
-      const lines = run(...recipe(out), '--cache', path('shared'), '--json', ...more).stdout.trim().split('\n');
-      return lines.map((line) => JSON.parse(line) as { type: string; present: number; images: number; rebuilt?: string }).find(({ type }) => type === 'cache')!;
+      const lines = run(...recipe(out), '--cache', path('shared'), '--json', ...more)
+        .stdout.trim()
+        .split('\n');
+      return lines
+        .map((line) => JSON.parse(line) as { type: string; present: number; images: number; rebuilt?: string })
+        .find(({ type }) => type === 'cache')!;
     };
     expect(cached('cache-1')).to.include({ present: 0, images: 40 });
     expect(cached('cache-2', '--w', '5')).to.include({ present: 40, images: 40 });
@@ -114,7 +144,8 @@ describe('kuea-align as a process', () => {
 
   it('undecodable images are left out and listed; too many end the run', () => {
     mkdirSync(path('mixed'));
-    for (const name of readdirSync(path('photos')).filter((n) => /\.(jpg|png)$/.test(n))) copyFileSync(path('photos', name), path('mixed', name));
+    for (const name of readdirSync(path('photos')).filter((n) => /\.(jpg|png)$/.test(n)))
+      copyFileSync(path('photos', name), path('mixed', name));
     writeFileSync(path('mixed', 'text.jpg'), 'this is no image');
     const [first] = readdirSync(path('photos')).filter((n) => n.endsWith('.jpg'));
     writeFileSync(path('mixed', 'truncated.jpg'), readFileSync(path('photos', first!)).subarray(0, 700));
@@ -122,7 +153,10 @@ describe('kuea-align as a process', () => {
     const { status, stdout, stderr } = run(...args);
     expect(status, stderr).to.equal(0);
     expect(stdout).to.include('2 undecodable images skipped');
-    const listed = readFileSync(path('skipping', 'skipped.jsonl'), 'utf8').trim().split('\n').map((line) => (JSON.parse(line) as { name: string }).name);
+    const listed = readFileSync(path('skipping', 'skipped.jsonl'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { name: string }).name);
     expect(listed.sort()).to.deep.equal(['text.jpg', 'truncated.jpg']);
     const strict = run(...args.map((word) => (word === path('skipping') ? path('strict') : word)), '--max-skipped', '1');
     expect(strict.status).to.equal(1);
@@ -146,7 +180,10 @@ describe('kuea-align as a process', () => {
       expect(stderr).to.match(/^kuea-align: (step \d+: )?the disk is full while writing .*--resume.*\n$/);
       const saved = readdirSync(path('small/run/checkpoints'));
       expect(saved.length).to.be.at.least(1);
-      expect(saved.every((name) => /^step-\d{6}$/.test(name)), saved.join()).to.equal(true);
+      expect(
+        saved.every((name) => /^step-\d{6}$/.test(name)),
+        saved.join(),
+      ).to.equal(true);
       expect(spawnSync('mount', ['-o', 'remount,size=200m', small]).status).to.equal(0);
       expect(run(...args, '--keep-checkpoints', '9', '--cache', path('small-cache'), '--resume').status).to.equal(0);
       same(join('small', 'run'));

@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -28,7 +28,11 @@ export function endAll(): void {
 
 /** In a process group of its own, as a shell starts it. */
 export function start(args: string[], env: Record<string, string> = {}): Started {
-  const child = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: { ...process.env, ...env } });
+  const child = spawn(process.execPath, [program, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+    env: { ...process.env, ...env },
+  });
   const ended = new Promise<number | NodeJS.Signals>((resolve) => child.on('close', (code, signal) => resolve(code ?? signal!)));
   const started: Started = { child, pid: child.pid!, stdout: '', stderr: '', ended };
   all.add(started);
@@ -52,8 +56,11 @@ export function said(started: Started, pattern: RegExp): Promise<void> {
 
 /** What a run computed: everything but times. */
 export function readTrace(folder: string): Record<string, number>[] {
-  return readFileSync(join(folder, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => {
-    const { step, epoch, lr, loss, kernel_loss, anchor_loss, cosine_to_original, gamma, c } = JSON.parse(line) as Record<string, number>;
-    return { step, epoch, lr, loss, kernel_loss, anchor_loss, cosine_to_original, gamma, c } as Record<string, number>;
-  });
+  return readFileSync(join(folder, 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => {
+      const { step, epoch, lr, loss, kernel_loss, anchor_loss, cosine_to_original, gamma, c } = JSON.parse(line) as Record<string, number>;
+      return { step, epoch, lr, loss, kernel_loss, anchor_loss, cosine_to_original, gamma, c } as Record<string, number>;
+    });
 }

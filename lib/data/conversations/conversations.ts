@@ -1,11 +1,19 @@
-import { open, type FileHandle } from 'node:fs/promises';
 import { createHash } from 'node:crypto';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { KueaError } from '../../errors.js';
 import type { TextTokenizer } from '../../text/tokenizer.js';
-import { checkTurns, encodeConversation, ignoreLabel, imageToken, UnusableConversation, type Encoded, type Turn } from '../../text/vicuna.js';
-import { prepareImage, type ImageGeometry } from './image.js';
+import {
+  checkTurns,
+  type Encoded,
+  encodeConversation,
+  ignoreLabel,
+  imageToken,
+  type Turn,
+  UnusableConversation,
+} from '../../text/vicuna.js';
+import { type ImageGeometry, prepareImage } from './image.js';
 import { scanRecords } from './records.js';
 import type { Sample, SampleSource } from './source.js';
 
@@ -128,7 +136,12 @@ async function readRecord(handle: FileHandle, file: string, offset: number, size
   try {
     return JSON.parse(buffer.toString('utf8', 0, bytesRead));
   } catch (cause) {
-    throw new KueaError('data_changed', `expected the record at byte ${offset} of ${file} that was there at the start, found other bytes: the file was changed while it was read`, { cause });
+    throw new KueaError(
+      'data_changed',
+      `expected the record at byte ${offset} of ${file} that was there at the start, found other bytes: the file was changed while it ` +
+        `was read`,
+      { cause },
+    );
   }
 }
 
@@ -143,13 +156,14 @@ export interface ConversationOptions extends ImageGeometry {
 }
 
 /**
- * Ids and labels as the model takes them: cut at `maxLength` before and after the image's place becomes one a patch, as the reference does (whatever
- * the first cut takes off, the second would).
+ * Ids and labels as the model takes them: cut at `maxLength` before and after the image's place becomes one a patch, as the reference does
+ * (whatever the first cut takes off, the second would).
  */
 export function finish({ ids, labels }: Encoded, patches: number, maxLength: number): { tokens: Int32Array; labels: Int32Array } {
   const place = ids.indexOf(imageToken);
   if (place < 0) return { tokens: Int32Array.from(ids.slice(0, maxLength)), labels: Int32Array.from(labels.slice(0, maxLength)) };
-  const splice = (list: readonly number[], filler: number) => Int32Array.from([...list.slice(0, place), ...new Array<number>(patches).fill(filler), ...list.slice(place + 1)].slice(0, maxLength));
+  const splice = (list: readonly number[], filler: number) =>
+    Int32Array.from([...list.slice(0, place), ...new Array<number>(patches).fill(filler), ...list.slice(place + 1)].slice(0, maxLength));
   return { tokens: splice(ids, imageToken), labels: splice(labels, ignoreLabel) };
 }
 

@@ -1,7 +1,10 @@
 import { decode, maxPixels, type Pixels } from '../images/decode.js';
 import { cropTo, insane } from '../images/preprocess.js';
 
-/** What LLaVA does with an image before the tower sees it: 'pad' (image_aspect_ratio "pad") squares it first, 'crop' keeps the centre of its shortest side. */
+/**
+ * What LLaVA does with an image before the tower sees it: 'pad' (image_aspect_ratio "pad") squares it first, 'crop' keeps the centre of its
+ * shortest side.
+ */
 export interface ImageGeometry {
   /** Side in pixels that the tower takes. */
   size: number;
@@ -32,10 +35,15 @@ function padToSquare(pixels: Pixels): Pixels {
 }
 
 /**
- * Decodes an image (its path, or its bytes) and writes it as LLaVA's processor gives it before normalisation, uint8 [3, size, size] (RGB planes), into
- * `target` at `offset`. Equal to Pillow's and Hugging Face's CLIPImageProcessor. Throws KueaError `undecodable_image`.
+ * Decodes an image (its path, or its bytes) and writes it as LLaVA's processor gives it before normalisation, uint8 [3, size, size] (RGB
+ * planes), into `target` at `offset`. Equal to Pillow's and Hugging Face's CLIPImageProcessor. Throws KueaError `undecodable_image`.
  */
-export async function prepareImage(image: string | Uint8Array, { size, aspect }: ImageGeometry, target: Uint8Array, offset = 0): Promise<void> {
+export async function prepareImage(
+  image: string | Uint8Array,
+  { size, aspect }: ImageGeometry,
+  target: Uint8Array,
+  offset = 0,
+): Promise<void> {
   const decoded = await decode(image);
   const pixels = aspect === 'pad' ? padToSquare(decoded) : decoded;
   await cropTo(pixels, { resize: size, crop: size, centre: 'down' }, target, offset);

@@ -3,8 +3,8 @@ import type { MicroBatch } from '../../native/llava.js';
 import { imageToken } from '../../text/vicuna.js';
 import { Channel } from '../channel.js';
 import { defaultConcurrency, Limiter } from '../concurrency.js';
-import { SkippedImages, type SkippedImage } from '../skipped.js';
-import { firstFit, giveShares, imagesPerSlot, measure, type LossNormalisation, type PlannedSample, type SlotOptions } from './packing.js';
+import { type SkippedImage, SkippedImages } from '../skipped.js';
+import { firstFit, giveShares, imagesPerSlot, type LossNormalisation, measure, type PlannedSample, type SlotOptions } from './packing.js';
 import type { UpdateSampler } from './sampler.js';
 import type { SampleSource } from './source.js';
 
@@ -37,7 +37,10 @@ export interface Update {
   /** From 0, over all epochs. */
   update: number;
   epoch: number;
-  /** None when this rank has nothing to learn in it. To be drawn to the end before the next update; each one's slot is the consumer's until released. */
+  /**
+   * None when this rank has nothing to learn in it. To be drawn to the end before the next update; each one's slot is the consumer's until
+   * released.
+   */
   microBatches: AsyncIterable<MicroBatch>;
   /** Samples in the micro-batches drawn. */
   samples: number;
@@ -56,8 +59,9 @@ interface Filled {
  * Reads the updates of a run ahead of their consumer, as far as there are free slots:
  * `for await (const update of loader) for await (const batch of update.microBatches) { ...; loader.release(batch.slot); }`.
  *
- * A sample with nothing to learn is left out; one whose image cannot be decoded is left out, too, and listed. The iteration ends with KueaError
- * `too_many_skipped`, what the source throws, or the signal's reason; when it has ended, however it did, nothing writes to the slots any more.
+ * A sample with nothing to learn is left out; one whose image cannot be decoded is left out, too, and listed. The iteration ends with
+ * KueaError `too_many_skipped`, what the source throws, or the signal's reason; when it has ended, however it did, nothing writes to the
+ * slots any more.
  */
 export class MicroBatchLoader implements AsyncIterable<Update> {
   private readonly free = new Channel<number>();
@@ -158,7 +162,9 @@ export class MicroBatchLoader implements AsyncIterable<Update> {
     const batches: PlannedSample[][] = [];
     for (let first = rank * batchSize; first < indices.length; first += ranks * batchSize) {
       const samples = await Promise.all(
-        Array.from(indices.subarray(first, first + batchSize), async (index, i) => measure(await source.read(index), index, (update * sampler.perUpdate + first + i) >>> 0)),
+        Array.from(indices.subarray(first, first + batchSize), async (index, i) =>
+          measure(await source.read(index), index, (update * sampler.perUpdate + first + i) >>> 0),
+        ),
       );
       giveShares(samples, normalisation);
       batches.push(samples.filter(({ share }) => share > 0));
@@ -166,7 +172,9 @@ export class MicroBatchLoader implements AsyncIterable<Update> {
     return packing ? firstFit(batches.flat(), maxLength, imagesPerSlot(this.options)) : batches.filter((samples) => samples.length > 0);
   }
 
-  /** Brings the images of a pack into a slot. Null, and the slot is free again, when none of its samples has an image that can be decoded. */
+  /**
+   * Brings the images of a pack into a slot. Null, and the slot is free again, when none of its samples has an image that can be decoded.
+   */
   private async fill(slot: number, pack: readonly PlannedSample[]): Promise<Filled | null> {
     const { slots, imageSize, source, patches } = this.options;
     const bytes = 3 * imageSize ** 2 * (source.pixels === 'u8' ? 1 : 4);

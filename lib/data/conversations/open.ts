@@ -1,11 +1,11 @@
 import { stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 
 import { KueaError } from '../../errors.js';
-import type { TextTokenizer } from '../../text/tokenizer.js';
 import { writeFileAtomically } from '../../files/atomic.js';
+import type { TextTokenizer } from '../../text/tokenizer.js';
 import { defaultConcurrency } from '../concurrency.js';
-import { indexConversations, openConversations, withoutFaults, type Index } from './conversations.js';
+import { type Index, indexConversations, openConversations, withoutFaults } from './conversations.js';
 import type { ImageGeometry } from './image.js';
 import { findMix665k, mix665k } from './mix665k.js';
 import { checkImages } from './preflight.js';
@@ -32,16 +32,25 @@ export interface SampleOptions extends ImageGeometry {
 }
 
 /**
- * Opens the samples that `ref` names: `llava-665k`, a file of LLaVA's schema (a JSON array, or JSON lines), or a .safetensors file of ids. Every record and
- * the path of every image is looked at before it resolves. Throws KueaError `data_not_found`, `data_empty`, `missing_images`, `missing_option`, and what
- * the kinds throw.
+ * Opens the samples that `ref` names: `llava-665k`, a file of LLaVA's schema (a JSON array, or JSON lines), or a .safetensors file of ids.
+ * Every record and the path of every image is looked at before it resolves. Throws KueaError `data_not_found`, `data_empty`,
+ * `missing_images`, `missing_option`, and what the kinds throw.
  */
 export async function openSamples(ref: string, options: SampleOptions): Promise<SampleSource> {
   const file = ref === mix665k ? await findMix665k() : ref;
   const found = await stat(file).catch(() => null);
-  if (!found?.isFile()) throw new KueaError('data_not_found', `expected ${mix665k}, a .json or .jsonl file of LLaVA's schema, or a .safetensors file for --data, found ${found ? 'a folder' : 'nothing'} at ${ref}`);
+  if (!found?.isFile())
+    throw new KueaError(
+      'data_not_found',
+      `expected ${mix665k}, a .json or .jsonl file of LLaVA's schema, or a .safetensors file for --data, found ` +
+        `${found ? 'a folder' : 'nothing'} at ${ref}`,
+    );
   if (/\.safetensors$/i.test(file)) {
-    if (options.imageToken === undefined) throw new KueaError('missing_option', `expected the id of the image token in ${file}, found none: the model's config.json has no image_token_index`);
+    if (options.imageToken === undefined)
+      throw new KueaError(
+        'missing_option',
+        `expected the id of the image token in ${file}, found none: the model's config.json has no image_token_index`,
+      );
     return nonEmpty(await openTokenizedFile(file, { ...options, imageToken: options.imageToken }), file, '');
   }
   if (!options.tokenizer) throw new KueaError('missing_option', `expected a tokenizer for ${file}, found none in the model's folder`);
@@ -50,7 +59,11 @@ export async function openSamples(ref: string, options: SampleOptions): Promise<
   const index = await usable(file, images, options);
   await report(index, options.reportFile);
   const first = index.unusable[0];
-  return nonEmpty(await openConversations(file, index, { ...options, tokenizer: options.tokenizer, images }), file, first ? `: the first of ${index.unusable.length} that cannot be used, record ${first.record}, ${first.reason}` : '');
+  return nonEmpty(
+    await openConversations(file, index, { ...options, tokenizer: options.tokenizer, images }),
+    file,
+    first ? `: the first of ${index.unusable.length} that cannot be used, record ${first.record}, ${first.reason}` : '',
+  );
 }
 
 async function usable(file: string, images: string, options: SampleOptions): Promise<Index> {
@@ -58,14 +71,22 @@ async function usable(file: string, images: string, options: SampleOptions): Pro
   if (index.paths.length > 0 && !(await stat(images).catch(() => null))?.isDirectory()) {
     throw new KueaError('missing_images', `expected the folder of the images at ${images}, found no such folder: name it with --images`);
   }
-  const faults = await checkImages(images, index.paths, { verify: options.verifyImages, concurrency: options.verifyImages ? defaultConcurrency() : 64, signal: options.signal });
+  const faults = await checkImages(images, index.paths, {
+    verify: options.verifyImages,
+    concurrency: options.verifyImages ? defaultConcurrency() : 64,
+    signal: options.signal,
+  });
   if (faults.size === 0) return index;
   const checked = await withoutFaults(file, index, faults);
   if (options.missing === 'error') {
     await report(checked, options.reportFile);
     const path = index.paths.find((p) => faults.has(p))!;
     const list = options.reportFile ? `; ${options.reportFile} lists their records` : '';
-    throw new KueaError('missing_images', `expected ${index.paths.length} images below ${images}, found ${faults.size} that cannot be used, such as ${path} (${faults.get(path)!})${list}: name their folder with --images, fetch them, or leave their samples out with --missing skip`);
+    throw new KueaError(
+      'missing_images',
+      `expected ${index.paths.length} images below ${images}, found ${faults.size} that cannot be used, such as ${path} ` +
+        `(${faults.get(path)!})${list}: name their folder with --images, fetch them, or leave their samples out with --missing skip`,
+    );
   }
   return checked;
 }

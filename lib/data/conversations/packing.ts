@@ -2,8 +2,9 @@ import { ignoreLabel, imageToken } from '../../text/vicuna.js';
 import type { Sample } from './source.js';
 
 /**
- * What the loss of an update is the mean of. sample: of each sample's mean over its labels, as batch 1 with accumulation gives it; token: of all labels alike;
- * microbatch: of each micro-batch's mean over its labels, as the reference gives it (a micro-batch is `batchSize` samples, however they are packed).
+ * What the loss of an update is the mean of. sample: of each sample's mean over its labels, as batch 1 with accumulation gives it; token:
+ * of all labels alike; microbatch: of each micro-batch's mean over its labels, as the reference gives it (a micro-batch is `batchSize`
+ * samples, however they are packed).
  */
 export type LossNormalisation = 'sample' | 'token' | 'microbatch';
 

@@ -20,10 +20,14 @@ async function fault(folder: string, path: string, verify: boolean): Promise<str
 }
 
 /**
- * Looks at every image before anything is trained on: that it is there and, with `verify`, that it can be decoded. Resolves to what is wrong with each that
- * cannot be used, by path.
+ * Looks at every image before anything is trained on: that it is there and, with `verify`, that it can be decoded. Resolves to what is
+ * wrong with each that cannot be used, by path.
  */
-export async function checkImages(folder: string, paths: readonly string[], options: { verify: boolean; concurrency: number; signal?: AbortSignal | undefined }): Promise<Map<string, string>> {
+export async function checkImages(
+  folder: string,
+  paths: readonly string[],
+  options: { verify: boolean; concurrency: number; signal?: AbortSignal | undefined },
+): Promise<Map<string, string>> {
   const faults = new Map<string, string>();
   await forEachConcurrently(paths.length, options.concurrency, async (i) => {
     options.signal?.throwIfAborted();

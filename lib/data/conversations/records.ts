@@ -12,7 +12,11 @@ const [quote, backslash, comma, openBrace, closeBrace, openBracket, closeBracket
 const isSpace = (byte: number) => byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 
 function bad(file: string, at: number, why: string, cause?: unknown): KueaError {
-  return new KueaError('bad_json', `expected a JSON array of objects, or an object a line, in ${file}; at byte ${at} ${why}: mend the file or fetch it again`, { cause });
+  return new KueaError(
+    'bad_json',
+    `expected a JSON array of objects, or an object a line, in ${file}; at byte ${at} ${why}: mend the file or fetch it again`,
+    { cause },
+  );
 }
 
 /** JSON of one record; `start` is its place in the file. */
@@ -25,10 +29,15 @@ function parse(file: string, bytes: Buffer, start: number): unknown {
 }
 
 /**
- * Reads a file of records, a JSON array of objects or JSON lines, from front to back and calls `visit` with each record and where it lies, so that no more
- * than a record is in memory. Resolves to the hex SHA-256 of the file. Throws KueaError `bad_json`, naming the byte, for a damaged or truncated file.
+ * Reads a file of records, a JSON array of objects or JSON lines, from front to back and calls `visit` with each record and where it lies,
+ * so that no more than a record is in memory. Resolves to the hex SHA-256 of the file. Throws KueaError `bad_json`, naming the byte, for a
+ * damaged or truncated file.
  */
-export async function scanRecords(file: string, visit: (record: unknown, offset: number, size: number) => void, signal?: AbortSignal): Promise<string> {
+export async function scanRecords(
+  file: string,
+  visit: (record: unknown, offset: number, size: number) => void,
+  signal?: AbortSignal,
+): Promise<string> {
   const handle = await open(file);
   const hash = createHash('sha256');
   try {
@@ -79,7 +88,8 @@ export async function scanRecords(file: string, visit: (record: unknown, offset:
       }
     }
     if (start >= 0) throw bad(file, base + bytes.length, `found its end, within the record that begins at byte ${base + start}`);
-    if (place !== 'after' && place !== 'lines') throw bad(file, base + bytes.length, `found its end ${place === 'before' ? 'before any record' : 'within the array'}`);
+    if (place !== 'after' && place !== 'lines')
+      throw bad(file, base + bytes.length, `found its end ${place === 'before' ? 'before any record' : 'within the array'}`);
     return hash.digest('hex');
   } finally {
     await handle.close();

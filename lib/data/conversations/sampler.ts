@@ -1,7 +1,10 @@
-import { permutation } from '../images/sampler.js';
 import { KueaError } from '../../errors.js';
+import { permutation } from '../images/sampler.js';
 
-/** Streams of the seed that no epoch has: the validation split, and within an epoch one each for the two modalities and the order of the batches. */
+/**
+ * Streams of the seed that no epoch has: the validation split, and within an epoch one each for the two modalities and the order of the
+ * batches.
+ */
 const splitStream = 0xffffffff;
 const streamsPerEpoch = 4;
 
@@ -27,8 +30,8 @@ export interface UpdateSamplerOptions {
 }
 
 /**
- * Which samples make up which update: batchSize * gradAccum * ranks of them, fewer in an epoch's last. Stateless, a function of the update's number, so
- * that resuming needs that number alone.
+ * Which samples make up which update: batchSize * gradAccum * ranks of them, fewer in an epoch's last. Stateless, a function of the
+ * update's number, so that resuming needs that number alone.
  */
 export class UpdateSampler {
   readonly samples: number;
@@ -61,11 +64,18 @@ export class UpdateSampler {
   private orderOf(epoch: number): Uint32Array {
     const { members, lengths, seed, order } = this.options;
     if (order === 'sequential') return members;
-    const shuffled = (list: Uint32Array, stream: number) => permutation(list.length, seed, epoch * streamsPerEpoch + stream).map((i) => list[i]!);
+    const shuffled = (list: Uint32Array, stream: number) =>
+      permutation(list.length, seed, epoch * streamsPerEpoch + stream).map((i) => list[i]!);
     if (order === 'shuffle') return shuffled(members, 0);
 
-    const image = shuffled(members.filter((i) => lengths[i]! > 0), 0);
-    const text = shuffled(members.filter((i) => lengths[i]! <= 0), 1);
+    const image = shuffled(
+      members.filter((i) => lengths[i]! > 0),
+      0,
+    );
+    const text = shuffled(
+      members.filter((i) => lengths[i]! <= 0),
+      1,
+    );
     if (image.length === 0 || text.length === 0) return Uint32Array.from(this.grouped(image.length > 0 ? image : text).flat());
     const [images, texts] = [this.grouped(image), this.grouped(text)];
     // The last of each may be smaller; together they come last.
@@ -78,7 +88,8 @@ export class UpdateSampler {
   /** A shuffled list in pieces of an update each, every one in micro-batches of about the same length in sum. */
   private grouped(list: Uint32Array): number[][] {
     const pieces: number[][] = [];
-    for (let start = 0; start < list.length; start += this.perUpdate) pieces.push(this.balanced([...list.subarray(start, start + this.perUpdate)]));
+    for (let start = 0; start < list.length; start += this.perUpdate)
+      pieces.push(this.balanced([...list.subarray(start, start + this.perUpdate)]));
     return pieces;
   }
 

@@ -4,7 +4,9 @@ export interface Sample {
   tokens: Int32Array;
   /** As long; -100 where nothing is to be learnt. */
   labels: Int32Array;
-  /** Writes its image, [3, S, S] in the source's `pixels`, into `target` at `offset` (bytes). Rejects with KueaError `undecodable_image`. */
+  /**
+   * Writes its image, [3, S, S] in the source's `pixels`, into `target` at `offset` (bytes). Rejects with KueaError `undecodable_image`.
+   */
   copyPixels(target: Uint8Array, offset: number): Promise<void>;
 }
 

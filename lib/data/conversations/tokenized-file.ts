@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { open, type FileHandle } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 
 import { KueaError } from '../../errors.js';
-import { ignoreLabel, imageToken } from '../../text/vicuna.js';
 import { readSafetensors } from '../../files/safetensors.js';
+import { ignoreLabel, imageToken } from '../../text/vicuna.js';
 import type { Sample, SampleSource } from './source.js';
 
 export interface TokenizedOptions {
@@ -21,23 +21,33 @@ async function readRow(handle: FileHandle, file: string, name: string, start: nu
   await readWhole(handle, file, new Uint8Array(words.buffer), 0, words.byteLength, start + row * words.byteLength);
   return Int32Array.from({ length }, (_, i) => {
     const [low, high] = [words[2 * i]!, words[2 * i + 1]!];
-    if (high !== low >> 31) throw new KueaError('data_format', `expected ids in ${name} of ${file}, found a number beyond 32 bits at [${row}, ${i}]`);
+    if (high !== low >> 31)
+      throw new KueaError('data_format', `expected ids in ${name} of ${file}, found a number beyond 32 bits at [${row}, ${i}]`);
     return low;
   });
 }
 
-async function readWhole(handle: FileHandle, file: string, target: Uint8Array, offset: number, bytes: number, position: number): Promise<void> {
+async function readWhole(
+  handle: FileHandle,
+  file: string,
+  target: Uint8Array,
+  offset: number,
+  bytes: number,
+  position: number,
+): Promise<void> {
   for (let done = 0; done < bytes; ) {
     const { bytesRead } = await handle.read(target, offset + done, bytes - done, position + done);
-    if (bytesRead === 0) throw new KueaError('data_changed', `expected ${bytes} bytes at ${position} of ${file}, found its end: it shrank while it was read`);
+    if (bytesRead === 0)
+      throw new KueaError('data_changed', `expected ${bytes} bytes at ${position} of ${file}, found its end: it shrank while it was read`);
     done += bytesRead;
   }
 }
 
 /**
- * Samples that are ids already: a .safetensors file with `input_ids` I64 [N, L], in which `imageToken` stands once a patch, `labels` I64 [N, L] (-100: not
- * learnt) and `pixel_values` F32 [N, 3, S, S], normalised. What follows a row's last label (padding, say) has no part in the loss and is left out.
- * Throws KueaError `data_format` and what reading the header throws; a sample's `read` rejects so when its image is not whole.
+ * Samples that are ids already: a .safetensors file with `input_ids` I64 [N, L], in which `imageToken` stands once a patch, `labels` I64
+ * [N, L] (-100: not learnt) and `pixel_values` F32 [N, 3, S, S], normalised. What follows a row's last label (padding, say) has no part in
+ * the loss and is left out. Throws KueaError `data_format` and what reading the header throws; a sample's `read` rejects so when its image
+ * is not whole.
  */
 export async function openTokenizedFile(file: string, options: TokenizedOptions): Promise<SampleSource> {
   const { tensors } = await readSafetensors(file);
@@ -45,7 +55,11 @@ export async function openTokenizedFile(file: string, options: TokenizedOptions)
   const tensor = (name: string, dtype: string, fits: (shape: number[]) => boolean, shape: string) => {
     const found = tensors.get(name);
     if (!found || found.dtype !== dtype || !fits(found.shape)) {
-      throw new KueaError('data_format', `expected "${name}" as ${dtype} ${shape} in ${file}, found ${found ? `${found.dtype} [${found.shape.join(', ')}]` : 'no such tensor'}`);
+      throw new KueaError(
+        'data_format',
+        `expected "${name}" as ${dtype} ${shape} in ${file}, found ` +
+          `${found ? `${found.dtype} [${found.shape.join(', ')}]` : 'no such tensor'}`,
+      );
     }
     return found;
   };
@@ -66,7 +80,11 @@ export async function openTokenizedFile(file: string, options: TokenizedOptions)
       const found = await readRow(handle, file, 'input_ids', ids.offset, i, length);
       const places = found.filter((id) => id === options.imageToken).length;
       if (places !== 0 && places !== patches) {
-        throw new KueaError('data_format', `expected the image token ${options.imageToken} ${patches} times (once a patch) or never in row ${i} of ${file}, found it ${places} times`);
+        throw new KueaError(
+          'data_format',
+          `expected the image token ${options.imageToken} ${patches} times (once a patch) or never in row ${i} of ${file}, found it ` +
+            `${places} times`,
+        );
       }
       const learnt = await readRow(handle, file, 'labels', labels.offset, i, length);
       const end = Math.min(maxLength, learnt.findLastIndex((label) => label !== ignoreLabel) + 1);

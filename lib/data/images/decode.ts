@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import sharp, { type Sharp, type SharpOptions } from 'sharp';
 
 import { KueaError } from '../../errors.js';
-import { pngGrey, sniff, type ImageFormat } from './sniff.js';
+import { type ImageFormat, pngGrey, sniff } from './sniff.js';
 
 // Parallelism comes from many images at a time, each on one thread of the libuv pool; a cache of decoded operations would only hold memory.
 sharp.cache(false);
@@ -19,7 +19,10 @@ export interface Pixels {
 /** Images of more pixels are refused, as Pillow refuses them (twice its MAX_IMAGE_PIXELS). */
 export const maxPixels = 178_956_970;
 
-/** Faults that Pillow overlooks (bytes before a marker, junk after the end) are overlooked; missing pixels are not. Orientation and ICC profile are ignored. */
+/**
+ * Faults that Pillow overlooks (bytes before a marker, junk after the end) are overlooked; missing pixels are not. Orientation and ICC
+ * profile are ignored.
+ */
 const sharpOptions: SharpOptions = { failOn: 'error', ignoreIcc: true, sequentialRead: true, limitInputPixels: maxPixels };
 
 /** A sharp pipeline on encoded bytes, with the options under which its pixels equal Pillow's. */
@@ -39,9 +42,9 @@ export async function readImage(image: string | Uint8Array): Promise<{ bytes: Ui
 
 /**
  * Decodes an image (its path, or its bytes) to the pixels of Pillow's `Image.open(f).convert("RGB")` (compared with Pillow 12.3): the
- * format comes from the first bytes, alpha is dropped and not composited, 16-bit grey is clipped at 255 and other 16-bit samples
- * keep their high byte, CMYK goes through Pillow's formula, EXIF orientation and ICC profiles are ignored, the first frame of an animation is
- * taken. Throws KueaError `undecodable_image` for anything else, truncated images and images of more than `maxPixels` included.
+ * format comes from the first bytes, alpha is dropped and not composited, 16-bit grey is clipped at 255 and other 16-bit samples keep their
+ * high byte, CMYK goes through Pillow's formula, EXIF orientation and ICC profiles are ignored, the first frame of an animation is taken.
+ * Throws KueaError `undecodable_image` for anything else, truncated images and images of more than `maxPixels` included.
  */
 export async function decode(image: string | Uint8Array): Promise<Pixels> {
   const { bytes, format } = await readImage(image);
@@ -65,9 +68,15 @@ async function raw(pipeline: Sharp): Promise<Pixels> {
   return { data, width: info.width, height: info.height, channels: info.channels as 1 | 3 };
 }
 
-/** Pillow's CMYK to RGB: ink times (255 - K) with its division by 255, no profile. libvips has already undone Adobe's inversion and YCCK. */
+/**
+ * Pillow's CMYK to RGB: ink times (255 - K) with its division by 255, no profile. libvips has already undone Adobe's inversion and YCCK.
+ */
 async function cmyk(bytes: Uint8Array): Promise<Pixels> {
-  const { data, info } = await openImage(bytes).pipelineColourspace('cmyk').toColourspace('cmyk').raw().toBuffer({ resolveWithObject: true });
+  const { data, info } = await openImage(bytes)
+    .pipelineColourspace('cmyk')
+    .toColourspace('cmyk')
+    .raw()
+    .toBuffer({ resolveWithObject: true });
   const pixels = new Uint8Array(info.width * info.height * 3);
   for (let from = 0, to = 0; from < data.length; from += 4) {
     const light = 255 - data[from + 3]!;
@@ -81,7 +90,11 @@ async function cmyk(bytes: Uint8Array): Promise<Pixels> {
 
 /** 16-bit grey: Pillow's mode I;16, which convert("RGB") clips. */
 async function grey16(bytes: Uint8Array): Promise<Pixels> {
-  const { data, info } = await openImage(bytes).removeAlpha().toColourspace('grey16').raw({ depth: 'ushort' }).toBuffer({ resolveWithObject: true });
+  const { data, info } = await openImage(bytes)
+    .removeAlpha()
+    .toColourspace('grey16')
+    .raw({ depth: 'ushort' })
+    .toBuffer({ resolveWithObject: true });
   const samples = new Uint16Array(data.buffer, data.byteOffset, info.width * info.height);
   return { data: Uint8Array.from(samples, (v) => Math.min(v, 255)), width: info.width, height: info.height, channels: 1 };
 }
@@ -89,7 +102,8 @@ async function grey16(bytes: Uint8Array): Promise<Pixels> {
 /** Only TIFFs whose pixels are known to equal Pillow's: 8 bits, grey or RGB. */
 async function checkTiff(bytes: Uint8Array): Promise<void> {
   const { space, depth } = await openImage(bytes).metadata();
-  if (depth !== 'uchar' || (space !== 'srgb' && space !== 'b-w')) throw undecodable(`found a TIFF of ${depth} ${space} pixels (8-bit grey and RGB are read)`);
+  if (depth !== 'uchar' || (space !== 'srgb' && space !== 'b-w'))
+    throw undecodable(`found a TIFF of ${depth} ${space} pixels (8-bit grey and RGB are read)`);
 }
 
 /** A copy of a GIF in which no colour of the first frame is transparent: Pillow keeps the colour, libvips would clear it. */
@@ -115,7 +129,8 @@ function undecodable(found: string, cause?: unknown): KueaError {
 export function asUndecodable(error: unknown): KueaError {
   if (error instanceof KueaError) return error;
   const message = (error as Error).message;
-  if (/exceeds pixel limit/.test(message)) return undecodable(`found one of more than ${maxPixels} pixels, the limit against decompression bombs`, error);
+  if (/exceeds pixel limit/.test(message))
+    return undecodable(`found one of more than ${maxPixels} pixels, the limit against decompression bombs`, error);
   // libvips appends its log, a line a complaint.
   return undecodable(`found a damaged one (${message.replace(/^Input (buffer|file) has corrupt header:\s*/, '').split('\n')[0]})`, error);
 }

@@ -4,7 +4,10 @@ export interface Preprocessing {
   crop: number;
   /** 'exact' gives Pillow's bicubic bit for bit, 'fast' libvips's (JPEGs may be decoded at reduced size). */
   mode: 'exact' | 'fast';
-  /** Where the window lies when it cannot be centred: 'even' rounds halves to even as torchvision does (default), 'down' as Hugging Face does. */
+  /**
+   * Where the window lies when it cannot be centred: 'even' rounds halves to even as torchvision does (default), 'down' as Hugging Face
+   * does.
+   */
   centre?: 'even' | 'down';
 }
 

@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
 import { opendir, readFile, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
-
-import { unreadable } from './decode.js';
 import { forEachConcurrently } from '../concurrency.js';
+import { unreadable } from './decode.js';
 import { NameTable } from './name-table.js';
-import { imageExtensions, type EncodedSource } from './source.js';
+import { type EncodedSource, imageExtensions } from './source.js';
 
 const isImageName = (name: string) => imageExtensions.includes(name.slice(name.lastIndexOf('.') + 1).toLowerCase()) && name.includes('.');
 const byBytes = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
@@ -19,8 +18,8 @@ interface Listing {
 }
 
 /**
- * One folder's images and subfolders, without a stat per file: a symbolic link with an image's name is taken for an image, any other link is
- * followed. Names that start with a dot are ignored.
+ * One folder's images and subfolders, without a stat per file: a symbolic link with an image's name is taken for an image, any other link
+ * is followed. Names that start with a dot are ignored.
  */
 async function list(folder: string): Promise<Listing> {
   const images: string[] = [];
@@ -35,7 +34,9 @@ async function list(folder: string): Promise<Listing> {
   return { images: images.sort(byBytes), folders: folders.sort(byBytes) };
 }
 
-/** All folders under `folder` and itself, with their images, relative to `root`. Links that lead back to a folder above are not followed. */
+/**
+ * All folders under `folder` and itself, with their images, relative to `root`. Links that lead back to a folder above are not followed.
+ */
 async function walk(root: string, folder: string, above: readonly string[], found: { folder: string; images: string[] }[]): Promise<void> {
   const absolute = folder ? `${root}/${folder}` : root;
   const { dev, ino } = await stat(pathOf(absolute));
@@ -48,8 +49,8 @@ async function walk(root: string, folder: string, above: readonly string[], foun
 
 /**
  * The images under a folder: its own, then those of each subfolder in order of name. Within a top-level subfolder the order is
- * torchvision's ImageFolder: folders sorted by their whole path, files by name. So a class tree gets ImageFolder's indices (files and folders
- * that start with a dot are ignored, which torchvision does not do), and a flat folder is the same thing with no subfolders.
+ * torchvision's ImageFolder: folders sorted by their whole path, files by name. So a class tree gets ImageFolder's indices (files and
+ * folders that start with a dot are ignored, which torchvision does not do), and a flat folder is the same thing with no subfolders.
  */
 export async function openImageFolder(root: string): Promise<EncodedSource> {
   // Back to the bytes that the path came from.
@@ -99,7 +100,10 @@ class ImageFolder implements EncodedSource {
   async fingerprint(): Promise<string> {
     const sizes = new Float64Array(this.length);
     await forEachConcurrently(this.length, 64, async (i) => {
-      sizes[i] = await stat(this.path(i)).then((s) => s.size, () => -1);
+      sizes[i] = await stat(this.path(i)).then(
+        (s) => s.size,
+        () => -1,
+      );
     });
     const hash = createHash('sha256').update('kuea image folder 1\n');
     for (let i = 0; i < this.length; i++) hash.update(this.relative(i)).update(`\0${sizes[i]}\n`);

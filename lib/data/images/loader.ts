@@ -1,9 +1,9 @@
 import { KueaError } from '../../errors.js';
 import { defaultConcurrency, Limiter } from '../concurrency.js';
+import { type SkippedImage, SkippedImages } from '../skipped.js';
 import type { Preprocessing } from './geometry.js';
 import { preprocess } from './preprocess.js';
 import type { Sampler } from './sampler.js';
-import { SkippedImages, type SkippedImage } from '../skipped.js';
 import type { Source } from './source.js';
 
 export interface LoaderOptions {
@@ -60,7 +60,11 @@ export class Loader implements AsyncIterable<FilledSlot> {
   constructor(private readonly options: LoaderOptions) {
     const { source, preprocessing, slots, concurrency = defaultConcurrency() } = options;
     if (source.kind === 'pixels' && source.size !== preprocessing.crop) {
-      throw new KueaError('pixel_size', `expected pixels of ${preprocessing.crop} x ${preprocessing.crop}, which the model takes, found ${source.size} x ${source.size} in the file`);
+      throw new KueaError(
+        'pixel_size',
+        `expected pixels of ${preprocessing.crop} x ${preprocessing.crop}, which the model takes, found ${source.size} x ${source.size} ` +
+          `in the file`,
+      );
     }
     this.free = slots.map((_, i) => i);
     this.imageBytes = 3 * preprocessing.crop ** 2;
@@ -150,8 +154,20 @@ export class Loader implements AsyncIterable<FilledSlot> {
       if (count < position) target.copyWithin(count * this.imageBytes, position * this.imageBytes, (position + 1) * this.imageBytes);
       rows[count++] = indices[position]!;
     });
-    if (count === 0 && !this.options.mayBeEmpty) throw new KueaError('empty_batch', `expected an image that can be decoded in step ${step}, found none in its ${indices.length}: mend the data or use a larger batch size`);
-    return { slot, count, rows: rows.subarray(0, count), epoch: sampler.epochOf(step), step, decodeMs: indices.length > 0 ? performance.now() - started : 0 };
+    if (count === 0 && !this.options.mayBeEmpty)
+      throw new KueaError(
+        'empty_batch',
+        `expected an image that can be decoded in step ${step}, found none in its ${indices.length}: mend the data or use a larger ` +
+          `batch size`,
+      );
+    return {
+      slot,
+      count,
+      rows: rows.subarray(0, count),
+      epoch: sampler.epochOf(step),
+      step,
+      decodeMs: indices.length > 0 ? performance.now() - started : 0,
+    };
   }
 
   /** Whether image `index` now is at `offset`; false when it cannot be decoded and was listed. */

@@ -1,19 +1,19 @@
 import { createHash } from 'node:crypto';
-import { open, type FileHandle } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 
 import { KueaError } from '../../errors.js';
 import { readSafetensors } from '../../files/safetensors.js';
 import type { PixelSource } from './source.js';
 
 /**
- * A .safetensors file whose tensor `pixels`, uint8 [N, 3, S, S] in RGB, is taken as it is. Throws KueaError `data_format` when there is no such
- * tensor, and what reading the header throws.
+ * A .safetensors file whose tensor `pixels`, uint8 [N, 3, S, S] in RGB, is taken as it is. Throws KueaError `data_format` when there is no
+ * such tensor, and what reading the header throws.
  */
 export async function openPixelFile(file: string): Promise<PixelSource> {
   const header = await readSafetensors(file);
   const pixels = header.tensors.get('pixels');
   const [count, channels, height, width] = pixels?.shape ?? [];
-  if (!pixels || pixels.dtype !== 'U8' || pixels.shape.length !== 4 || channels !== 3 || height !== width) {
+  if (pixels?.dtype !== 'U8' || pixels.shape.length !== 4 || channels !== 3 || height !== width) {
     const found = pixels ? `${pixels.dtype} [${pixels.shape.join(', ')}]` : 'no such tensor';
     throw new KueaError('data_format', `expected "pixels" as U8 [N, 3, S, S] in ${file}, found ${found}`);
   }
@@ -39,7 +39,11 @@ class PixelFile implements PixelSource {
     const bytes = 3 * this.size ** 2;
     for (let done = 0; done < bytes; ) {
       const { bytesRead } = await this.handle.read(target, offset + done, bytes - done, this.start + i * bytes + done);
-      if (bytesRead === 0) throw new KueaError('data_format', `expected ${bytes} bytes of ${this.name(i)}, found the end of the file: it shrank while it was read`);
+      if (bytesRead === 0)
+        throw new KueaError(
+          'data_format',
+          `expected ${bytes} bytes of ${this.name(i)}, found the end of the file: it shrank while it was read`,
+        );
       done += bytesRead;
     }
   }
@@ -49,7 +53,10 @@ class PixelFile implements PixelSource {
     const hash = createHash('sha256').update('kuea pixels 1\n');
     const header = Buffer.alloc(this.start);
     await this.handle.read(header, 0, this.start, 0);
-    return hash.update(header).update(`${(await this.handle.stat()).size}`).digest('hex');
+    return hash
+      .update(header)
+      .update(`${(await this.handle.stat()).size}`)
+      .digest('hex');
   }
 
   close(): Promise<void> {

@@ -2,7 +2,7 @@ import type { Sharp } from 'sharp';
 
 import { KueaError } from '../../errors.js';
 import { loadAddon } from '../../native/load.js';
-import { asUndecodable, decode, openImage, readImage, type Pixels } from './decode.js';
+import { asUndecodable, decode, openImage, type Pixels, readImage } from './decode.js';
 import { cropWindow, type Preprocessing, type Window } from './geometry.js';
 import type { ImageFormat } from './sniff.js';
 
@@ -22,8 +22,16 @@ export async function preprocess(image: string | Uint8Array, preprocessing: Prep
   await cropTo(await decode(image), preprocessing, target, offset);
 }
 
-/** Pillow's resize of decoded pixels and the crop, as uint8 [3, crop, crop]. Throws KueaError `undecodable_image` for a strip too long to be resized. */
-export async function cropTo(pixels: Pixels, preprocessing: Omit<Preprocessing, 'mode'>, target: Uint8Array, offset: number): Promise<void> {
+/**
+ * Pillow's resize of decoded pixels and the crop, as uint8 [3, crop, crop]. Throws KueaError `undecodable_image` for a strip too long to be
+ * resized.
+ */
+export async function cropTo(
+  pixels: Pixels,
+  preprocessing: Omit<Preprocessing, 'mode'>,
+  target: Uint8Array,
+  offset: number,
+): Promise<void> {
   const window = cropWindow(pixels.width, pixels.height, preprocessing);
   if (Math.max(window.resizedWidth, window.resizedHeight) > longestSide) throw insane(pixels);
   await resample(pixels, window, target, offset);
@@ -40,12 +48,14 @@ function resample({ data: source, width, height, channels }: Pixels, window: Win
 
 /** Whether sharp's pipeline alone gives RGB as Pillow does; CMYK and 16-bit images take the exact way in both modes. */
 function isPlain(format: ImageFormat): boolean {
-  return (format.format === 'jpeg' && format.components !== 4) || (format.format === 'png' && format.bitDepth <= 8) || format.format === 'webp';
+  return (
+    (format.format === 'jpeg' && format.components !== 4) || (format.format === 'png' && format.bitDepth <= 8) || format.format === 'webp'
+  );
 }
 
 /**
- * libvips's own resize, from a JPEG decoded at 1/2, 1/4 or 1/8 where that suffices: pays for images several times the model's size. Reduced JPEGs
- * and enlargements may be sampled a fraction of a pixel beside the exact place.
+ * libvips's own resize, from a JPEG decoded at 1/2, 1/4 or 1/8 where that suffices: pays for images several times the model's size. Reduced
+ * JPEGs and enlargements may be sampled a fraction of a pixel beside the exact place.
  */
 async function fast(bytes: Uint8Array, preprocessing: Preprocessing, target: Uint8Array, offset: number): Promise<void> {
   let pixels: Pixels;

@@ -30,8 +30,8 @@ function generator(seed: number, stream: number): () => number {
 }
 
 /**
- * A permutation of 0 .. n - 1 that (n, seed, epoch) determine, for ever and on every machine: Fisher-Yates from the last place down, each index
- * drawn without bias by rejection. `seed` is a whole number from 0 to 2^53 - 1, `epoch` one from 0 to 2^32 - 2.
+ * A permutation of 0 .. n - 1 that (n, seed, epoch) determine, for ever and on every machine: Fisher-Yates from the last place down, each
+ * index drawn without bias by rejection. `seed` is a whole number from 0 to 2^53 - 1, `epoch` one from 0 to 2^32 - 2.
  */
 export function permutation(n: number, seed: number, epoch: number): Uint32Array {
   const next = generator(seed, epoch);
@@ -54,7 +54,9 @@ const subsetStream = 0xffffffff;
 /** round(fraction * n) indices, at least one, drawn by `seed`, ascending. */
 function subset(n: number, fraction: number, seed: number): Uint32Array {
   if (fraction === 1) return Uint32Array.from({ length: n }, (_, i) => i);
-  return permutation(n, seed, subsetStream).subarray(0, Math.max(1, Math.round(fraction * n))).sort();
+  return permutation(n, seed, subsetStream)
+    .subarray(0, Math.max(1, Math.round(fraction * n)))
+    .sort();
 }
 
 export interface SamplerOptions {
@@ -74,8 +76,9 @@ export interface SamplerOptions {
 }
 
 /**
- * Which images make up which step. Stateless: a function of the global step, so that resuming needs the step's number alone. The batches are the same
- * whatever the number of ranks: each is cut into consecutive parts, the first batchSize % worldSize of which have one image more.
+ * Which images make up which step. Stateless: a function of the global step, so that resuming needs the step's number alone. The batches
+ * are the same whatever the number of ranks: each is cut into consecutive parts, the first batchSize % worldSize of which have one image
+ * more.
  */
 export class Sampler {
   /** Images that take part. */
@@ -98,7 +101,11 @@ export class Sampler {
     this.images = this.members.length;
     this.stepsPerEpoch = dropLast ? Math.floor(this.images / batchSize) : Math.ceil(this.images / batchSize);
     if (this.stepsPerEpoch === 0) {
-      throw new KueaError('too_few_images', `expected at least one batch of ${batchSize} images, found ${this.images}${fraction < 1 ? ` (fraction ${fraction} of ${length})` : ''}: use a smaller batch size`);
+      throw new KueaError(
+        'too_few_images',
+        `expected at least one batch of ${batchSize} images, found ` +
+          `${this.images}${fraction < 1 ? ` (fraction ${fraction} of ${length})` : ''}: use a smaller batch size`,
+      );
     }
   }
 
@@ -106,7 +113,10 @@ export class Sampler {
     return Math.floor(step / this.stepsPerEpoch);
   }
 
-  /** Indices into the source of global step `step` (from 0): batchSize of them, fewer in an epoch's last batch unless dropped; of those, this rank's. */
+  /**
+   * Indices into the source of global step `step` (from 0): batchSize of them, fewer in an epoch's last batch unless dropped; of those,
+   * this rank's.
+   */
   batchIndices(step: number): Uint32Array {
     const order = this.order(this.epochOf(step));
     const start = (step % this.stepsPerEpoch) * this.options.batchSize;

@@ -1,6 +1,6 @@
+import { existsSync } from 'node:fs';
 import { expand } from 'brace-expansion';
 import { glob, hasMagic } from 'glob';
-import { existsSync } from 'node:fs';
 
 import { KueaError } from '../../errors.js';
 
@@ -22,7 +22,8 @@ export async function expandShards(pattern: string): Promise<string[]> {
     if (hasMagic(name)) files.push(...(await glob(name, { nodir: true })).sort(shardOrder));
     else (existsSync(name) ? files : missing).push(name);
   }
-  if (missing.length > 0) throw new KueaError('data_not_found', `expected every shard of ${pattern}, found ${missing.length} missing, the first ${missing[0]}`);
+  if (missing.length > 0)
+    throw new KueaError('data_not_found', `expected every shard of ${pattern}, found ${missing.length} missing, the first ${missing[0]}`);
   if (files.length === 0) throw new KueaError('data_not_found', `expected shards that match ${pattern}, found none`);
   return files;
 }

@@ -40,7 +40,8 @@ function jpegComponents(bytes: Uint8Array): number {
 
 /** Recognises an image by its first bytes; undefined when they are of no format known here. */
 export function sniff(bytes: Uint8Array): ImageFormat | undefined {
-  const start = (magic: string, at = 0) => bytes.length >= at + magic.length && [...magic].every((c, i) => bytes[at + i] === c.charCodeAt(0));
+  const start = (magic: string, at = 0) =>
+    bytes.length >= at + magic.length && [...magic].every((c, i) => bytes[at + i] === c.charCodeAt(0));
   if (start('\xff\xd8\xff')) return { format: 'jpeg', components: jpegComponents(bytes) };
   if (start('\x89PNG\r\n\x1a\n')) return { format: 'png', bitDepth: bytes[24] ?? 0, colourType: bytes[25] ?? 0 };
   if (start('RIFF') && start('WEBP', 8)) return { format: 'webp' };

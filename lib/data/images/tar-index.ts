@@ -36,7 +36,11 @@ export async function indexTar(file: string): Promise<TarMember[]> {
     let start = 0;
     let filled = 0;
     const truncated = (at: number, path?: string) =>
-      new KueaError('truncated_shard', `expected ${path ? `member ${path}` : 'a whole header'} at offset ${at} of ${file}, found the end of the file at ${end}: the shard is truncated, fetch it again`);
+      new KueaError(
+        'truncated_shard',
+        `expected ${path ? `member ${path}` : 'a whole header'} at offset ${at} of ${file}, found the end of the file at ${end}: the ` +
+          `shard is truncated, fetch it again`,
+      );
 
     /** `length` bytes at `at`, from the buffer if they are in it. */
     const bytes = async (at: number, length: number): Promise<Buffer> => {
@@ -54,12 +58,19 @@ export async function indexTar(file: string): Promise<TarMember[]> {
     for (let at = 0; at < end; ) {
       const raw = await bytes(at, block);
       if (at === 0 && raw[0] === 0x1f && raw[1] === 0x8b) {
-        throw new KueaError('gzip_shard', `expected an uncompressed tar, found gzip in ${file}: images are read at random, so unpack it with gunzip first`);
+        throw new KueaError(
+          'gzip_shard',
+          `expected an uncompressed tar, found gzip in ${file}: images are read at random, so unpack it with gunzip first`,
+        );
       }
       if (raw.length < block) throw truncated(at);
       const header = headerAt(raw, local, global);
       if (header?.nullBlock) break;
-      if (!header?.cksumValid) throw new KueaError('bad_shard', `expected a tar header at offset ${at} of ${file}, found other bytes: the shard is damaged or not a tar`);
+      if (!header?.cksumValid)
+        throw new KueaError(
+          'bad_shard',
+          `expected a tar header at offset ${at} of ${file}, found other bytes: the shard is damaged or not a tar`,
+        );
       const size = header.size ?? 0;
       const body = at + block;
       const path = longPath ?? header.path ?? '';
@@ -71,7 +82,8 @@ export async function indexTar(file: string): Promise<TarMember[]> {
       else if (header.type === 'GlobalExtendedHeader') global = Pax.parse(await text(), global, true);
       else if (header.type === 'NextFileHasLongPath' || header.type === 'OldGnuLongPath') longPath = (await text()).replace(/\0.*/s, '');
       else {
-        if (header.type === 'File' || header.type === 'OldFile' || header.type === 'ContiguousFile') members.push({ path, offset: body, size });
+        if (header.type === 'File' || header.type === 'OldFile' || header.type === 'ContiguousFile')
+          members.push({ path, offset: body, size });
         local = longPath = undefined;
       }
     }

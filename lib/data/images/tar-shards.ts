@@ -7,7 +7,7 @@ import { KueaError } from '../../errors.js';
 import { forEachConcurrently } from '../concurrency.js';
 import { unreadable } from './decode.js';
 import { NameTable } from './name-table.js';
-import { imageExtensions, type EncodedSource } from './source.js';
+import { type EncodedSource, imageExtensions } from './source.js';
 import { indexTar, type TarMember } from './tar-index.js';
 
 /** The image of each sample of one shard, in order. */
@@ -30,7 +30,10 @@ export function imagesOf(members: readonly TarMember[], shard: string): TarMembe
     if (ownKey !== key) flush();
     key = ownKey;
     if (sample.has(extension)) {
-      throw new KueaError('bad_shard', `expected one .${extension} file a sample, found two for ${ownKey} in ${shard} (the second at offset ${member.offset})`);
+      throw new KueaError(
+        'bad_shard',
+        `expected one .${extension} file a sample, found two for ${ownKey} in ${shard} (the second at offset ${member.offset})`,
+      );
     }
     sample.set(extension, member);
   }
@@ -39,8 +42,8 @@ export function imagesOf(members: readonly TarMember[], shard: string): TarMembe
 }
 
 /**
- * WebDataset shards, in the order given. Files of one sample share the path up to the first dot of the file name and are adjacent; the rest,
- * in lower case, is the extension. Each sample with an image counts; of several images the first in `imageExtensions` is taken.
+ * WebDataset shards, in the order given. Files of one sample share the path up to the first dot of the file name and are adjacent; the
+ * rest, in lower case, is the extension. Each sample with an image counts; of several images the first in `imageExtensions` is taken.
  * Headers are read once, here; then images are read at random. Rejects as `indexTar` does, and with `bad_shard` for a repeated extension.
  */
 export async function openTarShards(files: readonly string[]): Promise<EncodedSource> {
@@ -99,7 +102,8 @@ class TarShards implements EncodedSource {
   async fingerprint(): Promise<string> {
     const hash = createHash('sha256').update('kuea tar shards 1\n');
     for (const file of this.files) hash.update(`${basename(file)}\0${(await stat(file)).size}\n`);
-    for (let i = 0; i < this.length; i++) hash.update(this.names.at(i)).update(`\0${this.shards[i]}\0${this.offsets[i]}\0${this.sizes[i]}\n`);
+    for (let i = 0; i < this.length; i++)
+      hash.update(this.names.at(i)).update(`\0${this.shards[i]}\0${this.offsets[i]}\0${this.sizes[i]}\n`);
     return hash.digest('hex');
   }
 

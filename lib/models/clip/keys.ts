@@ -1,10 +1,10 @@
+import type { Tensors } from '../../files/tensors.js';
 import type { ClipVisionArch } from '../../native/addon.js';
 import type { KeyPair } from '../key-map.js';
-import type { Tensors } from '../../files/tensors.js';
 
 /**
- * Layouts of a CLIP on disk: Hugging Face's CLIPModel or CLIPVisionModel (`hf`), OpenAI's and open_clip's with `visual.` (`openai`), and the vision
- * tower's own state dict, as the published code saves it (`visual`).
+ * Layouts of a CLIP on disk: Hugging Face's CLIPModel or CLIPVisionModel (`hf`), OpenAI's and open_clip's with `visual.` (`openai`), and
+ * the vision tower's own state dict, as the published code saves it (`visual`).
  */
 export type ClipLayout = 'hf' | 'openai' | 'visual';
 
@@ -20,7 +20,11 @@ export interface ClipTextArch {
 
 /** One residual block: OpenAI's names under `ours`, Hugging Face's under `theirs`. */
 function block(ours: string, theirs: string, width: number, mlpWidth: number): KeyPair[] {
-  const pair = (name: string, stored: string[], shape: number[]): KeyPair => ({ name: ours + name, shape, stored: stored.map((s) => theirs + s) });
+  const pair = (name: string, stored: string[], shape: number[]): KeyPair => ({
+    name: ours + name,
+    shape,
+    stored: stored.map((s) => theirs + s),
+  });
   const both = (name: string, stored: string, weight: number[]) => [
     pair(`${name}.weight`, [`${stored}.weight`], weight),
     pair(`${name}.bias`, [`${stored}.bias`], weight.slice(0, 1)),
@@ -70,10 +74,17 @@ export function textPairs(arch: ClipTextArch): KeyPair[] {
   ];
 }
 
-/** The tensors with Hugging Face's `vision_model.` put before the names of a tower alone, which newer versions of transformers leave out. */
+/**
+ * The tensors with Hugging Face's `vision_model.` put before the names of a tower alone, which newer versions of transformers leave out.
+ */
 export function withVisionModel(tensors: Tensors): Tensors {
   if (!tensors.has('embeddings.class_embedding')) return tensors;
-  return new Map(Array.from(tensors, ([name, tensor]) => [/^(embeddings|pre_layrnorm|encoder|post_layernorm)\./.test(name) ? `vision_model.${name}` : name, tensor]));
+  return new Map(
+    Array.from(tensors, ([name, tensor]) => [
+      /^(embeddings|pre_layrnorm|encoder|post_layernorm)\./.test(name) ? `vision_model.${name}` : name,
+      tensor,
+    ]),
+  );
 }
 
 export function clipLayout(tensors: Tensors): ClipLayout | null {
@@ -83,7 +94,11 @@ export function clipLayout(tensors: Tensors): ClipLayout | null {
   return null;
 }
 
-const textPrefixes = { hf: ['text_model.', 'text_projection.', 'logit_scale'], openai: ['token_embedding.', 'positional_embedding', 'transformer.', 'ln_final.', 'text_projection', 'logit_scale'], visual: [] };
+const textPrefixes = {
+  hf: ['text_model.', 'text_projection.', 'logit_scale'],
+  openai: ['token_embedding.', 'positional_embedding', 'transformer.', 'ln_final.', 'text_projection', 'logit_scale'],
+  visual: [],
+};
 
 /** Whether a name of this layout belongs to the text tower. */
 export function isText(layout: ClipLayout, name: string): boolean {

@@ -17,7 +17,8 @@ export interface ClipHints {
 export function hfClipHints(config: Json): ClipHints {
   const vision = (config['vision_config'] ?? config) as Json;
   const activation = vision['hidden_act'] ?? 'quick_gelu';
-  if (activation !== 'quick_gelu' && activation !== 'gelu') throw new KueaError('unsupported_model', `expected hidden_act quick_gelu or gelu in config.json, found ${String(activation)}`);
+  if (activation !== 'quick_gelu' && activation !== 'gelu')
+    throw new KueaError('unsupported_model', `expected hidden_act quick_gelu or gelu in config.json, found ${String(activation)}`);
   return { heads: numberOf(vision, 'num_attention_heads', 12), activation };
 }
 
@@ -25,17 +26,22 @@ export function hfClipHints(config: Json): ClipHints {
 export function openClipHints(config: Json): ClipHints {
   const model = (config['model_cfg'] ?? config) as Json;
   const vision = (model['vision_cfg'] ?? {}) as Json;
-  if (typeof vision['timm_model_name'] === 'string') throw new KueaError('unsupported_model', `expected a CLIP vision transformer, found the timm tower ${vision['timm_model_name']}`);
+  if (typeof vision['timm_model_name'] === 'string')
+    throw new KueaError('unsupported_model', `expected a CLIP vision transformer, found the timm tower ${vision['timm_model_name']}`);
   const width = numberOf(vision, 'width', 768);
   return { heads: width / numberOf(vision, 'head_width', 64), activation: model['quick_gelu'] === true ? 'quick_gelu' : 'gelu' };
 }
 
 /**
- * Shape of a CLIP vision tower from its tensors in OpenAI's or Hugging Face's names; heads = width / 64 unless the file says otherwise. embedDim is 0 for a tower
- * without a projection where `projection` allows that.
+ * Shape of a CLIP vision tower from its tensors in OpenAI's or Hugging Face's names; heads = width / 64 unless the file says otherwise.
+ * embedDim is 0 for a tower without a projection where `projection` allows that.
  */
 export function clipVisionArch(
-  ref: string, tensors: Tensors, layout: 'hf' | 'openai' | 'visual', hints: ClipHints & { activation: Activation }, projection: 'needed' | 'optional',
+  ref: string,
+  tensors: Tensors,
+  layout: 'hf' | 'openai' | 'visual',
+  hints: ClipHints & { activation: Activation },
+  projection: 'needed' | 'optional',
 ): ClipVisionArch {
   const prefix = { hf: 'vision_model.', openai: 'visual.', visual: '' }[layout];
   const shape = (openai: string, hf: string) => shapeOf(tensors, layout === 'hf' ? hf : prefix + openai, ref);
@@ -45,7 +51,11 @@ export function clipVisionArch(
   const bare = projection === 'optional' && !tensors.has(projName);
   const heads = hints.heads ?? width / 64;
   if (!Number.isInteger(heads) || heads < 1 || width % heads !== 0) {
-    throw new KueaError('unsupported_model', `expected a number of heads that divides the width ${width}, found ${heads} for ${ref}: a folder with config.json says the true number`);
+    throw new KueaError(
+      'unsupported_model',
+      `expected a number of heads that divides the width ${width}, found ${heads} for ${ref}: a folder with config.json says the ` +
+        `true number`,
+    );
   }
   return {
     family: 'clip',

@@ -1,6 +1,6 @@
+import type { Tensors } from '../../files/tensors.js';
 import type { Dinov2Arch } from '../../native/addon.js';
 import { identity, type KeyPair } from '../key-map.js';
-import { type Tensors } from '../../files/tensors.js';
 
 /** Layouts of a DINOv2 on disk: Hugging Face's Dinov2 and Dinov2WithRegisters (`hf`), and the hub's checkpoints (`hub`). */
 export type Dinov2Layout = 'hf' | 'hub';
@@ -18,7 +18,9 @@ export function dinov2Pairs(arch: Dinov2Arch): KeyPair[] {
     const theirs = `encoder.layer.${i}.`;
     const qkv = (kind: string) => ['query', 'key', 'value'].map((part) => `${theirs}attention.attention.${part}.${kind}`);
     const [first, second, firstStored, secondStored, hidden] =
-      ffn === 'swiglu' ? ['mlp.w12', 'mlp.w3', 'mlp.weights_in', 'mlp.weights_out', 2 * mlpWidth] : ['mlp.fc1', 'mlp.fc2', 'mlp.fc1', 'mlp.fc2', mlpWidth];
+      ffn === 'swiglu'
+        ? ['mlp.w12', 'mlp.w3', 'mlp.weights_in', 'mlp.weights_out', 2 * mlpWidth]
+        : ['mlp.fc1', 'mlp.fc2', 'mlp.fc1', 'mlp.fc2', mlpWidth];
     return [
       ...both(`${ours}norm1`, `${theirs}norm1`, [width]),
       { name: `${ours}attn.qkv.weight`, shape: [3 * width, width], stored: qkv('weight') },
@@ -45,9 +47,14 @@ export function dinov2Keys(layout: Dinov2Layout, arch: Dinov2Arch): KeyPair[] {
   return layout === 'hf' ? dinov2Pairs(arch) : identity(dinov2Pairs(arch));
 }
 
-/** The tensors with the prefix of a classification wrapper or of an SSL training checkpoint taken off, and chunked block names (`blocks.0.3.`) made plain. */
+/**
+ * The tensors with the prefix of a classification wrapper or of an SSL training checkpoint taken off, and chunked block names
+ * (`blocks.0.3.`) made plain.
+ */
 export function unwrapDinov2(tensors: Tensors): Tensors {
-  const prefix = ['dinov2_with_registers.', 'dinov2.', 'teacher.backbone.', 'backbone.'].find((p) => [...tensors.keys()].some((name) => name.startsWith(p)));
+  const prefix = ['dinov2_with_registers.', 'dinov2.', 'teacher.backbone.', 'backbone.'].find((p) =>
+    [...tensors.keys()].some((name) => name.startsWith(p)),
+  );
   const plain: Tensors = new Map();
   for (const [name, tensor] of tensors) {
     if (prefix && !name.startsWith(prefix)) continue;

@@ -4,14 +4,14 @@ import { join } from 'node:path';
 import { z } from 'zod';
 
 import { KueaError } from '../../errors.js';
-import type { LlamaArch, LlavaSpec, LoadStep } from '../../native/addon.js';
 import { chooseWeights, fetchFromHub, isHubId } from '../../files/hub.js';
-import { planLoad } from '../key-map.js';
-import { type Tensors } from '../../files/tensors.js';
-import { linears, llavaLayouts, loraPairs, prefixes, projectorPairs } from './keys.js';
-import { readJson, type Json } from '../model-folder.js';
 import { readTensors } from '../../files/read-tensors.js';
+import type { Tensors } from '../../files/tensors.js';
 import { readTorchFile } from '../../files/torch-file.js';
+import type { LlamaArch, LlavaSpec, LoadStep } from '../../native/addon.js';
+import { planLoad } from '../key-map.js';
+import { type Json, readJson } from '../model-folder.js';
+import { linears, llavaLayouts, loraPairs, prefixes, projectorPairs } from './keys.js';
 
 /** What an adapter of ours says, in its safetensors metadata, of the model that it was trained on. */
 export interface TrainedOn {
@@ -56,38 +56,67 @@ const configSchema = z.looseObject({
   bias: z.literal('none').optional(),
   // The others (pissa, olora, loftq, corda, lora_ga) change the base's weights too.
   init_lora_weights: z.union([z.boolean(), z.enum(['gaussian', 'eva', 'orthogonal'])]).nullish(),
-  use_dora: no, use_rslora: no, use_qalora: no, use_bdlora: no, lora_bias: no, fan_in_fan_out: no,
-  alpha_pattern: empty, rank_pattern: empty,
-  modules_to_save: z.array(z.string()).max(0).nullish(), target_parameters: z.array(z.string()).max(0).nullish(),
-  layer_replication: none, trainable_token_indices: none, alora_invocation_tokens: none, arrow_config: none, kasa_config: none, monteclora_config: none, velora_config: none,
+  use_dora: no,
+  use_rslora: no,
+  use_qalora: no,
+  use_bdlora: no,
+  lora_bias: no,
+  fan_in_fan_out: no,
+  alpha_pattern: empty,
+  rank_pattern: empty,
+  modules_to_save: z.array(z.string()).max(0).nullish(),
+  target_parameters: z.array(z.string()).max(0).nullish(),
+  layer_replication: none,
+  trainable_token_indices: none,
+  alora_invocation_tokens: none,
+  arrow_config: none,
+  kasa_config: none,
+  monteclora_config: none,
+  velora_config: none,
 });
 
 async function resolveAdapter(ref: string): Promise<string> {
   const info = await stat(ref).catch(() => null);
   if (info?.isDirectory()) return ref;
   if (!info && isHubId(ref)) return fetchFromHub(ref, 'adapter');
-  throw new KueaError('adapter_not_found', `expected a folder with adapter_config.json and adapter_model.safetensors, or a hub id of one, for --adapter, found ${info ? 'a file' : 'nothing'} at ${ref}`);
+  throw new KueaError(
+    'adapter_not_found',
+    `expected a folder with adapter_config.json and adapter_model.safetensors, or a hub id of one, for --adapter, found ` +
+      `${info ? 'a file' : 'nothing'} at ${ref}`,
+  );
 }
 
 /**
- * Opens a PEFT adapter: adapter_config.json, adapter_model.safetensors or .bin, and LLaVA's non_lora_trainables beside it. Throws KueaError `adapter_not_found`,
- * `bad_adapter`, `unsupported_adapter` for what PEFT can and kuea-lora cannot, and what the readers throw.
+ * Opens a PEFT adapter: adapter_config.json, adapter_model.safetensors or .bin, and LLaVA's non_lora_trainables beside it. Throws KueaError
+ * `adapter_not_found`, `bad_adapter`, `unsupported_adapter` for what PEFT can and kuea-lora cannot, and what the readers throw.
  */
 export async function openAdapter(ref: string): Promise<Adapter> {
   const folder = await resolveAdapter(ref);
   const names = await readdir(folder);
   const file = chooseWeights(names, 'adapter');
   const json = await readJson(folder, 'adapter_config.json');
-  if (!json || !file) throw new KueaError('adapter_not_found', `expected ${json ? 'adapter_model.safetensors or adapter_model.bin' : 'adapter_config.json'} in ${folder}, found none`);
+  if (!json || !file)
+    throw new KueaError(
+      'adapter_not_found',
+      `expected ${json ? 'adapter_model.safetensors or adapter_model.bin' : 'adapter_config.json'} in ${folder}, found none`,
+    );
   const parsed = configSchema.safeParse(json);
   if (!parsed.success) {
     const key = String(parsed.error.issues[0]!.path[0]);
-    throw new KueaError('unsupported_adapter', `expected a plain LoRA adapter in ${folder}, found ${key} ${JSON.stringify(json[key]) ?? 'missing'} in its adapter_config.json, which kuea-lora does not compute: merge it into its base with peft, and use that`);
+    throw new KueaError(
+      'unsupported_adapter',
+      `expected a plain LoRA adapter in ${folder}, found ${key} ${JSON.stringify(json[key]) ?? 'missing'} in its adapter_config.json, ` +
+        `which kuea-lora does not compute: merge it into its base with peft, and use that`,
+    );
   }
   const { r, lora_alpha: alpha, lora_dropout: dropout, target_modules: targets, base_model_name_or_path: base } = parsed.data;
   const { tensors, metadata } = await readTensors(join(folder, file));
   return {
-    folder, rank: r, alpha, dropout, tensors,
+    folder,
+    rank: r,
+    alpha,
+    dropout,
+    tensors,
     base: base ?? null,
     trainedOn: readTrainedOn(folder, metadata),
     config: await readJson(folder, 'config.json'),
@@ -97,7 +126,12 @@ export async function openAdapter(ref: string): Promise<Adapter> {
 }
 
 const trainedOnKey = 'kuea_trained_on';
-const trainedOnSchema = z.strictObject({ language: z.string(), vision: z.string(), feature: z.enum(['hidden', 'ln_post']), visionTower: z.string() });
+const trainedOnSchema = z.strictObject({
+  language: z.string(),
+  vision: z.string(),
+  feature: z.enum(['hidden', 'ln_post']),
+  visionTower: z.string(),
+});
 
 export const trainedOnMetadata = (trainedOn: TrainedOn): Record<string, string> => ({ [trainedOnKey]: JSON.stringify(trainedOn) });
 
@@ -106,7 +140,12 @@ function readTrainedOn(folder: string, { [trainedOnKey]: text }: Record<string, 
   try {
     return trainedOnSchema.parse(JSON.parse(text));
   } catch (cause) {
-    throw new KueaError('bad_adapter', `expected ${trainedOnKey} in the metadata of ${folder} as kuea-lora writes it, found ${text.slice(0, 80)}: it was changed, or a newer version wrote it`, { cause });
+    throw new KueaError(
+      'bad_adapter',
+      `expected ${trainedOnKey} in the metadata of ${folder} as kuea-lora writes it, found ${text.slice(0, 80)}: it was changed, or a ` +
+        `newer version wrote it`,
+      { cause },
+    );
   }
 }
 
@@ -114,7 +153,9 @@ function readTrainedOn(folder: string, { [trainedOnKey]: text }: Record<string, 
 async function readNonLora(folder: string, names: readonly string[]): Promise<Tensors | null> {
   const file = ['non_lora_trainables.safetensors', 'non_lora_trainables.bin'].find((name) => names.includes(name));
   if (!file) return null;
-  const { tensors } = file.endsWith('.bin') ? await readTorchFile(join(folder, file), 'may be empty') : await readTensors(join(folder, file));
+  const { tensors } = file.endsWith('.bin')
+    ? await readTorchFile(join(folder, file), 'may be empty')
+    : await readTensors(join(folder, file));
   return tensors.size === 0 ? null : projectorTensors(tensors);
 }
 
@@ -123,14 +164,28 @@ export function projectorTensors(tensors: Tensors): Tensors {
   return new Map(Array.from(tensors, ([name, tensor]) => [name.replace(/^.*?(?=mm_projector\.)/, 'model.'), tensor]));
 }
 
-/** The load plan of LoRA's tensors: all of them, on every linear map. Throws KueaError `bad_weights` for what binds to nothing, is missing or misshapen. */
+/**
+ * The load plan of LoRA's tensors: all of them, on every linear map. Throws KueaError `bad_weights` for what binds to nothing, is missing
+ * or misshapen.
+ */
 export function planAdapter({ folder, tensors, rank, targets }: Adapter, llama: LlamaArch): LoadStep[] {
   const names = [...tensors.keys()];
   const layout = llavaLayouts.find((l) => names.some((name) => name.startsWith(`base_model.model.${prefixes[l].language}layers.`)));
-  if (!layout) throw new KueaError('bad_adapter', `expected PEFT's names of a language model's layers in ${folder}, such as base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight, found ${names[0] ?? 'no tensor'}`);
+  if (!layout)
+    throw new KueaError(
+      'bad_adapter',
+      `expected PEFT's names of a language model's layers in ${folder}, such as ` +
+        `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight, found ${names[0] ?? 'no tensor'}`,
+    );
   const known = linears(llama).map(({ name }) => name);
-  const unbound = targets?.find((target) => !known.some((name) => name === target || name.endsWith(`.${target}`) || target.endsWith(`.${name}`)));
-  if (unbound !== undefined) throw new KueaError('bad_adapter', `expected target_modules among ${known.join(', ')} in adapter_config.json of ${folder}, found ${unbound}: it has no tensors here`);
+  const unbound = targets?.find(
+    (target) => !known.some((name) => name === target || name.endsWith(`.${target}`) || target.endsWith(`.${name}`)),
+  );
+  if (unbound !== undefined)
+    throw new KueaError(
+      'bad_adapter',
+      `expected target_modules among ${known.join(', ')} in adapter_config.json of ${folder}, found ${unbound}: it has no tensors here`,
+    );
   return planLoad(`the adapter ${folder}`, loraPairs(llama, rank, prefixes[layout].language), tensors, () => false);
 }
 

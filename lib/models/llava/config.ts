@@ -2,8 +2,8 @@ import { isDeepStrictEqual } from 'node:util';
 
 import { KueaError } from '../../errors.js';
 import type { LlamaArch, LlavaSpec } from '../../native/addon.js';
-import type { LlavaLayout } from './keys.js';
 import type { Json } from '../model-folder.js';
+import type { LlavaLayout } from './keys.js';
 
 /** What config.json says of a LLaVA beyond its shapes. */
 export interface LlavaConfig {
@@ -59,20 +59,29 @@ function check(ref: string, config: Json, demands: Demands): void {
     const found = config[key];
     if (allowed.some((value) => isDeepStrictEqual(value, found))) continue;
     const wanted = allowed[0] === undefined ? 'none' : JSON.stringify(allowed[0]);
-    throw new KueaError('unsupported_model', `expected ${key} ${wanted} in config.json of ${ref}, found ${JSON.stringify(found) ?? 'none'}: kuea-lora computes what LLaVA-1.5 does, and no variants`);
+    throw new KueaError(
+      'unsupported_model',
+      `expected ${key} ${wanted} in config.json of ${ref}, found ${JSON.stringify(found) ?? 'none'}: kuea-lora computes what LLaVA-1.5 ` +
+        `does, and no variants`,
+    );
   }
 }
 
 /** RoPE's base: `rope_theta`, in newer configs within `rope_parameters`, of which only the default kind is known here. */
 function ropeTheta(ref: string, config: Json): number {
   const { rope_type: type = 'default', rope_theta: theta, ...rest } = (config['rope_parameters'] ?? {}) as Json;
-  if (type !== 'default' || Object.keys(rest).length > 0) throw new KueaError('unsupported_model', `expected RoPE without scaling in config.json of ${ref}, found ${JSON.stringify(config['rope_parameters'])}`);
+  if (type !== 'default' || Object.keys(rest).length > 0)
+    throw new KueaError(
+      'unsupported_model',
+      `expected RoPE without scaling in config.json of ${ref}, found ${JSON.stringify(config['rope_parameters'])}`,
+    );
   return positive(ref, { rope_theta: theta ?? config['rope_theta'] }, 'rope_theta', 10000);
 }
 
 function positive(ref: string, config: Json, key: string, otherwise: number): number {
   const value = config[key] ?? otherwise;
-  if (typeof value !== 'number' || !(value > 0)) throw new KueaError('bad_config', `expected a positive number for ${key} in config.json of ${ref}, found ${JSON.stringify(value)}`);
+  if (typeof value !== 'number' || !(value > 0))
+    throw new KueaError('bad_config', `expected a positive number for ${key} in config.json of ${ref}, found ${JSON.stringify(value)}`);
   return value;
 }
 
@@ -81,20 +90,27 @@ function llamaArch(ref: string, config: Json): LlamaArch {
   check(ref, config, language);
   const count = (key: string, otherwise: number) => {
     const value = positive(ref, config, key, otherwise);
-    if (!Number.isInteger(value)) throw new KueaError('bad_config', `expected an integer for ${key} in config.json of ${ref}, found ${value}`);
+    if (!Number.isInteger(value))
+      throw new KueaError('bad_config', `expected an integer for ${key} in config.json of ${ref}, found ${value}`);
     return value;
   };
   const [width, heads] = [count('hidden_size', 4096), count('num_attention_heads', 32)];
   check(ref, config, { num_key_value_heads: [heads, undefined, null], head_dim: [width / heads, undefined, null] });
   return {
-    family: 'llama', width, heads, layers: count('num_hidden_layers', 32), mlpWidth: count('intermediate_size', 11008), vocabulary: count('vocab_size', 32000),
-    rmsNormEps: positive(ref, config, 'rms_norm_eps', 1e-6), ropeTheta: ropeTheta(ref, config),
+    family: 'llama',
+    width,
+    heads,
+    layers: count('num_hidden_layers', 32),
+    mlpWidth: count('intermediate_size', 11008),
+    vocabulary: count('vocab_size', 32000),
+    rmsNormEps: positive(ref, config, 'rms_norm_eps', 1e-6),
+    ropeTheta: ropeTheta(ref, config),
   };
 }
 
 /**
- * Reads config.json. In the original layout the language model may be a bare LLaMA; what belongs to images then stands in `fallback`, the config beside an adapter.
- * Throws KueaError `unsupported_model` for what is not LLaVA-1.5, `bad_config`.
+ * Reads config.json. In the original layout the language model may be a bare LLaMA; what belongs to images then stands in `fallback`, the
+ * config beside an adapter. Throws KueaError `unsupported_model` for what is not LLaVA-1.5, `bad_config`.
  */
 export function readLlavaConfig(ref: string, config: Json, layout: LlavaLayout, fallback: Json | null): LlavaConfig {
   if (layout !== 'original') {
@@ -102,7 +118,13 @@ export function readLlavaConfig(ref: string, config: Json, layout: LlavaLayout, 
     check(ref, config, { model_type: ['llava'], ...hf });
     check(ref, text, { model_type: ['llama', undefined] });
     check(ref, (config['vision_config'] ?? {}) as Json, { model_type: ['clip_vision_model', undefined] });
-    return { llama: llamaArch(ref, text), aspect: null, visionTower: null, imageToken: positive(ref, config, config['image_token_id'] === undefined ? 'image_token_index' : 'image_token_id', 32000), feature: undefined };
+    return {
+      llama: llamaArch(ref, text),
+      aspect: null,
+      visionTower: null,
+      imageToken: positive(ref, config, config['image_token_id'] === undefined ? 'image_token_index' : 'image_token_id', 32000),
+      feature: undefined,
+    };
   }
   check(ref, config, { model_type: ['llava', 'llava_llama', 'llava-l', 'llama'] });
   const llama = llamaArch(ref, config);
@@ -111,7 +133,10 @@ export function readLlavaConfig(ref: string, config: Json, layout: LlavaLayout, 
   check(ref, images, original);
   const tower = images['mm_vision_tower'];
   return {
-    llama, aspect: images['image_aspect_ratio'] === 'pad' ? 'pad' : 'crop', visionTower: typeof tower === 'string' ? tower : null, imageToken: undefined,
+    llama,
+    aspect: images['image_aspect_ratio'] === 'pad' ? 'pad' : 'crop',
+    visionTower: typeof tower === 'string' ? tower : null,
+    imageToken: undefined,
     feature: images[featureKey] as LlavaSpec['feature'] | undefined,
   };
 }

@@ -1,15 +1,33 @@
+import type { Tensors } from '../../files/tensors.js';
 import type { LlamaArch } from '../../native/addon.js';
 import type { KeyPair } from '../key-map.js';
-import type { Tensors } from '../../files/tensors.js';
 
-/** Layouts of a LLaVA on disk: its authors' (`original`, a bare LLaMA's too), and llava-hf's before (`hf-old`) and after (`hf-new`) transformers 4.52. */
+/**
+ * Layouts of a LLaVA on disk: its authors' (`original`, a bare LLaMA's too), and llava-hf's before (`hf-old`) and after (`hf-new`)
+ * transformers 4.52.
+ */
 export type LlavaLayout = 'original' | 'hf-old' | 'hf-new';
 
 /** What the names of each part begin with. */
 export const prefixes: Record<LlavaLayout, { language: string; head: string; projector: [string, string]; vision: string }> = {
-  original: { language: 'model.', head: 'lm_head.', projector: ['model.mm_projector.0.', 'model.mm_projector.2.'], vision: 'model.vision_tower.vision_tower.' },
-  'hf-old': { language: 'language_model.model.', head: 'language_model.lm_head.', projector: ['multi_modal_projector.linear_1.', 'multi_modal_projector.linear_2.'], vision: 'vision_tower.' },
-  'hf-new': { language: 'model.language_model.', head: 'lm_head.', projector: ['model.multi_modal_projector.linear_1.', 'model.multi_modal_projector.linear_2.'], vision: 'model.vision_tower.' },
+  original: {
+    language: 'model.',
+    head: 'lm_head.',
+    projector: ['model.mm_projector.0.', 'model.mm_projector.2.'],
+    vision: 'model.vision_tower.vision_tower.',
+  },
+  'hf-old': {
+    language: 'language_model.model.',
+    head: 'language_model.lm_head.',
+    projector: ['multi_modal_projector.linear_1.', 'multi_modal_projector.linear_2.'],
+    vision: 'vision_tower.',
+  },
+  'hf-new': {
+    language: 'model.language_model.',
+    head: 'lm_head.',
+    projector: ['model.multi_modal_projector.linear_1.', 'model.multi_modal_projector.linear_2.'],
+    vision: 'model.vision_tower.',
+  },
 };
 
 export const llavaLayouts = Object.keys(prefixes) as LlavaLayout[];
@@ -27,7 +45,8 @@ export function linears({ width, mlpWidth }: LlamaArch): { name: string; shape: 
   ];
 }
 
-const layersOf = <T>({ layers }: LlamaArch, f: (prefix: string) => T[]): T[] => Array.from({ length: layers }, (_, i) => f(`layers.${i}.`)).flat();
+const layersOf = <T>({ layers }: LlamaArch, f: (prefix: string) => T[]): T[] =>
+  Array.from({ length: layers }, (_, i) => f(`layers.${i}.`)).flat();
 
 /** The language model: our parameters (the original's names) and a layout's names for them. */
 export function languagePairs(arch: LlamaArch, layout: LlavaLayout): KeyPair[] {
@@ -55,11 +74,21 @@ export function projectorPairs(visionWidth: number, width: number, layout: Llava
   ]);
 }
 
-/** LoRA's A [rank, in] and B [out, rank] of every linear map, and PEFT's names for them on a base whose language model's names begin with `language`. */
+/**
+ * LoRA's A [rank, in] and B [out, rank] of every linear map, and PEFT's names for them on a base whose language model's names begin with
+ * `language`.
+ */
 export function loraPairs(arch: LlamaArch, rank: number, language: string): KeyPair[] {
-  const pair = (name: string, shape: number[]): KeyPair => ({ name: `model.${name}`, shape, stored: [`base_model.model.${language}${name}`] });
+  const pair = (name: string, shape: number[]): KeyPair => ({
+    name: `model.${name}`,
+    shape,
+    stored: [`base_model.model.${language}${name}`],
+  });
   return layersOf(arch, (layer) =>
-    linears(arch).flatMap(({ name, shape: [out, inner] }) => [pair(`${layer}${name}.lora_A.weight`, [rank, inner]), pair(`${layer}${name}.lora_B.weight`, [out, rank])]),
+    linears(arch).flatMap(({ name, shape: [out, inner] }) => [
+      pair(`${layer}${name}.lora_A.weight`, [rank, inner]),
+      pair(`${layer}${name}.lora_B.weight`, [out, rank]),
+    ]),
   );
 }
 

@@ -2,15 +2,15 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { KueaError } from '../../errors.js';
-import type { Addon, LoadStep, StoredDtype, WriteStep } from '../../native/addon.js';
-import { rowsOf } from '../key-map.js';
-import { languagePairs, prefixes, projectorPairs } from './keys.js';
-import { hfConfig, originalConfig } from './export-config.js';
-import { tokenizerCompanions, writeHfProcessor } from './processor.js';
-import { towerTensors } from './tower.js';
-import type { LlavaWeights } from './open.js';
 import { copyCompanions, writeJson, writeWhole } from '../../files/output.js';
 import { buildHeader, itemSizes } from '../../files/safetensors.js';
+import type { Addon, LoadStep, StoredDtype, WriteStep } from '../../native/addon.js';
+import { rowsOf } from '../key-map.js';
+import { hfConfig, originalConfig } from './export-config.js';
+import { languagePairs, prefixes, projectorPairs } from './keys.js';
+import type { LlavaWeights } from './open.js';
+import { tokenizerCompanions, writeHfProcessor } from './processor.js';
+import { towerTensors } from './tower.js';
 
 export interface MergeOptions {
   /** Put the vision tower into the original layout too; llava-hf's always has it. Default: only when no config could name it. */
@@ -50,7 +50,12 @@ function languageEntries(llava: LlavaWeights, target: 'original' | 'hf-old', row
 }
 
 function towerEntries({ tower }: LlavaWeights, prefix: string): Entry[] {
-  return towerTensors(tower, 'all').map(({ name, source }) => ({ name: prefix + name, dtype: source.dtype, shape: source.shape, steps: [{ source, dtype: source.dtype }] }));
+  return towerTensors(tower, 'all').map(({ name, source }) => ({
+    name: prefix + name,
+    dtype: source.dtype,
+    shape: source.shape,
+    steps: [{ source, dtype: source.dtype }],
+  }));
 }
 
 /** model.safetensors, or several and their index. */
@@ -67,25 +72,43 @@ async function writeShards(addon: Pick<Addon, 'writeTensors'>, folder: string, e
     room -= bytes;
   }
   const number = (n: number) => String(n).padStart(5, '0');
-  const fileOf = (i: number) => (shards.length === 1 ? 'model.safetensors' : `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`);
+  const fileOf = (i: number) =>
+    shards.length === 1 ? 'model.safetensors' : `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`;
   for (const [i, shard] of shards.entries()) {
-    await addon.writeTensors(join(folder, fileOf(i)), buildHeader(shard, { format: 'pt' }), shard.flatMap(({ steps }) => steps));
+    await addon.writeTensors(
+      join(folder, fileOf(i)),
+      buildHeader(shard, { format: 'pt' }),
+      shard.flatMap(({ steps }) => steps),
+    );
   }
   if (shards.length === 1) return;
   const weightMap = Object.fromEntries(shards.flatMap((shard, i) => shard.map(({ name }) => [name, fileOf(i)])));
-  await writeJson(folder, 'model.safetensors.index.json', { metadata: { total_size: entries.reduce((sum, entry) => sum + bytesOf(entry), 0) }, weight_map: weightMap });
+  await writeJson(folder, 'model.safetensors.index.json', {
+    metadata: { total_size: entries.reduce((sum, entry) => sum + bytesOf(entry), 0) },
+    weight_map: weightMap,
+  });
 }
 
 /**
- * Writes a LLaVA with its adapter added (W + alpha / r B A in fp32, then in W's dtype), to the new folder `out`: `original` as its authors' code reads it, `hf` as
- * transformers' LlavaForConditionalGeneration does (old key names, which newer versions read too). One tensor is in memory at a time. `out` is whole or absent.
- * Throws KueaError `exists`, `unsupported_merge`, `disk_full`.
+ * Writes a LLaVA with its adapter added (W + alpha / r B A in fp32, then in W's dtype), to the new folder `out`: `original` as its authors'
+ * code reads it, `hf` as transformers' LlavaForConditionalGeneration does (old key names, which newer versions read too). One tensor is in
+ * memory at a time. `out` is whole or absent. Throws KueaError `exists`, `unsupported_merge`, `disk_full`.
  */
-export async function mergeAdapter(addon: Pick<Addon, 'writeTensors'>, llava: LlavaWeights, out: string, to: 'original' | 'hf', options: MergeOptions = {}): Promise<void> {
+export async function mergeAdapter(
+  addon: Pick<Addon, 'writeTensors'>,
+  llava: LlavaWeights,
+  out: string,
+  to: 'original' | 'hf',
+  options: MergeOptions = {},
+): Promise<void> {
   const { includeTower = llava.tower.ref === null, shardBytes = 5e9 } = options;
   const { llama, feature } = llava.model;
   if (to === 'hf' && feature === 'ln_post') {
-    throw new KueaError('unsupported_merge', `expected features without the tower's last norm for --to hf, found ${llava.ref} with ln_post, which transformers' LLaVA does not compute: use --to original`);
+    throw new KueaError(
+      'unsupported_merge',
+      `expected features without the tower's last norm for --to hf, found ${llava.ref} with ln_post, which transformers' LLaVA does not ` +
+        `compute: use --to original`,
+    );
   }
   await writeWhole(out, async (folder) => {
     await mkdir(folder);
@@ -100,7 +123,12 @@ export async function mergeAdapter(addon: Pick<Addon, 'writeTensors'>, llava: Ll
     const imageToken = llava.imageToken ?? llama.vocabulary;
     // As llava-hf does: <image> and <pad>, to a multiple of 64.
     const rows = llava.imageToken === undefined ? 64 * Math.ceil((imageToken + 2) / 64) : llama.vocabulary;
-    await writeShards(addon, folder, [...towerEntries(llava, prefixes['hf-old'].vision), ...languageEntries(llava, 'hf-old', rows)], shardBytes);
+    await writeShards(
+      addon,
+      folder,
+      [...towerEntries(llava, prefixes['hf-old'].vision), ...languageEntries(llava, 'hf-old', rows)],
+      shardBytes,
+    );
     await writeJson(folder, 'config.json', hfConfig(llava, rows, imageToken));
     await writeHfProcessor(llava, folder, imageToken);
   });

@@ -3,19 +3,22 @@ import { basename, join } from 'node:path';
 
 import type { ImageGeometry } from '../../data/conversations/image.js';
 import { KueaError } from '../../errors.js';
+import { readTensors } from '../../files/read-tensors.js';
+import type { Tensors } from '../../files/tensors.js';
 import type { ClipVisionArch, LlavaSpec, LoadStep, StoredDtype } from '../../native/addon.js';
-import { openAdapter, planAdapter, planProjector, projectorTensors, type Adapter, type TrainedOn } from './adapter.js';
 import { sampledFingerprint } from '../fingerprint.js';
 import { planLoad } from '../key-map.js';
-import { type Tensors } from '../../files/tensors.js';
-import { isLlavaExtra, languagePairs, llavaLayout, prefixes, projectorPairs, type LlavaLayout } from './keys.js';
-import { readLlavaConfig, type LlavaConfig } from './config.js';
-import { includedTower, separateTower, towerPlan, towerTensors, type Tower } from './tower.js';
-import { readJson, resolveModel, type Json } from '../model-folder.js';
-import { readTensors } from '../../files/read-tensors.js';
+import { type Json, readJson, resolveModel } from '../model-folder.js';
+import { type Adapter, openAdapter, planAdapter, planProjector, projectorTensors, type TrainedOn } from './adapter.js';
+import { type LlavaConfig, readLlavaConfig } from './config.js';
+import { isLlavaExtra, type LlavaLayout, languagePairs, llavaLayout, prefixes, projectorPairs } from './keys.js';
+import { includedTower, separateTower, type Tower, towerPlan, towerTensors } from './tower.js';
 
 export interface OpenLlavaOptions {
-  /** CLIP vision tower in place of the model's own: a folder, a file or a hub id. Default: the adapter's, the one in the model's files, the one its config names. */
+  /**
+   * CLIP vision tower in place of the model's own: a folder, a file or a hub id. Default: the adapter's, the one in the model's files, the
+   * one its config names.
+   */
   visionTower?: string | undefined;
   /** Activation of a tower whose file does not say it. */
   activation?: ClipVisionArch['activation'] | undefined;
@@ -53,19 +56,28 @@ export interface LlavaWeights {
 }
 
 /**
- * Opens a LLaVA-1.5: its authors' layout or llava-hf's old or new one, in one file or several, safetensors or .bin, from a folder or the hub; a LLaMA with a
- * projector and a tower from elsewhere; an adapter. Names, shapes and dtypes are checked, nothing is loaded. Throws KueaError: `weights_not_found`, `bad_config`,
- * `wrong_family`, `unsupported_model`, `bad_weights`, `tower_not_found`, `projector_not_found`, `wrong_base`, `feature_mismatch`, and what openWeights,
- * openAdapter and the readers throw.
+ * Opens a LLaVA-1.5: its authors' layout or llava-hf's old or new one, in one file or several, safetensors or .bin, from a folder or the
+ * hub; a LLaMA with a projector and a tower from elsewhere; an adapter. Names, shapes and dtypes are checked, nothing is loaded. Throws
+ * KueaError: `weights_not_found`, `bad_config`, `wrong_family`, `unsupported_model`, `bad_weights`, `tower_not_found`,
+ * `projector_not_found`, `wrong_base`, `feature_mismatch`, and what openWeights, openAdapter and the readers throw.
  */
 export async function openLlava(ref: string, options: OpenLlavaOptions = {}): Promise<LlavaWeights> {
   const { path, folder } = await resolveModel(ref);
   const config = folder ? await readJson(folder, 'config.json') : null;
-  if (!folder || !config) throw new KueaError('bad_config', `expected a model folder with config.json at ${ref}, found ${folder ? 'none in it' : 'a file alone'}: copy it from where the model came from`);
+  if (!folder || !config)
+    throw new KueaError(
+      'bad_config',
+      `expected a model folder with config.json at ${ref}, found ${folder ? 'none in it' : 'a file alone'}: copy it from where the ` +
+        `model came from`,
+    );
   const adapter = options.adapter === undefined ? null : await openAdapter(options.adapter);
   const { tensors } = await readTensors(path);
   const layout = llavaLayout(tensors);
-  if (!layout) throw new KueaError('wrong_family', `expected a LLaVA in ${ref}, found none of its tensors (${[...tensors.keys()].slice(0, 3).join(', ')}, ...)`);
+  if (!layout)
+    throw new KueaError(
+      'wrong_family',
+      `expected a LLaVA in ${ref}, found none of its tensors (${[...tensors.keys()].slice(0, 3).join(', ')}, ...)`,
+    );
 
   const settings = readLlavaConfig(ref, config, layout, adapter?.config ?? null);
   const tower = await openTower(ref, folder, config, settings, tensors, layout, adapter, options);
@@ -77,7 +89,11 @@ export async function openLlava(ref: string, options: OpenLlavaOptions = {}): Pr
   const projector = await openProjector(ref, folder, own, layout, adapter, options.projector, tower.arch.width, llama.width);
 
   const trainedOn: TrainedOn = {
-    language: await sampledFingerprint(language.filter(({ parameter }) => parameter.startsWith('model.layers.')).map(({ parameter, source }) => ({ name: parameter, source }))),
+    language: await sampledFingerprint(
+      language
+        .filter(({ parameter }) => parameter.startsWith('model.layers.'))
+        .map(({ parameter, source }) => ({ name: parameter, source })),
+    ),
     vision: await sampledFingerprint(towerTensors(tower, 'computed')),
     feature,
     visionTower: tower.ref ?? '',
@@ -86,8 +102,20 @@ export async function openLlava(ref: string, options: OpenLlavaOptions = {}): Pr
 
   const preprocessor = await readJson(folder, 'preprocessor_config.json');
   return {
-    ref, folder, layout, config, tower, trainedOn,
-    model: { vision: tower.arch, mean: tower.mean, std: tower.std, feature, llama, weights: [...towerPlan(tower, feature), ...language, ...projector] },
+    ref,
+    folder,
+    layout,
+    config,
+    tower,
+    trainedOn,
+    model: {
+      vision: tower.arch,
+      mean: tower.mean,
+      std: tower.std,
+      feature,
+      llama,
+      weights: [...towerPlan(tower, feature), ...language, ...projector],
+    },
     dtype: language.find(({ parameter }) => parameter.endsWith('q_proj.weight'))!.source.dtype,
     image: { size: tower.size, aspect: settings.aspect ?? (preprocessor?.['do_pad'] === true ? 'pad' : 'crop') },
     patches: (tower.size / tower.arch.patchSize) ** 2,
@@ -97,28 +125,53 @@ export async function openLlava(ref: string, options: OpenLlavaOptions = {}): Pr
 }
 
 async function openTower(
-  ref: string, folder: string, config: Json, settings: LlavaConfig, tensors: Tensors, layout: LlavaLayout, adapter: Adapter | null, { visionTower, activation }: OpenLlavaOptions,
+  ref: string,
+  folder: string,
+  config: Json,
+  settings: LlavaConfig,
+  tensors: Tensors,
+  layout: LlavaLayout,
+  adapter: Adapter | null,
+  { visionTower, activation }: OpenLlavaOptions,
 ): Promise<Tower> {
   const asked = visionTower ?? (adapter?.trainedOn?.visionTower || undefined);
   const included = asked === undefined ? await includedTower(ref, folder, config, tensors, prefixes[layout].vision) : null;
   const named = asked ?? settings.visionTower;
   if (included) return included;
-  if (!named) throw new KueaError('tower_not_found', `expected a CLIP vision tower in ${ref} or its name in mm_vision_tower of config.json, found neither: name it with --vision-tower`);
+  if (!named)
+    throw new KueaError(
+      'tower_not_found',
+      `expected a CLIP vision tower in ${ref} or its name in mm_vision_tower of config.json, found neither: name it with --vision-tower`,
+    );
   try {
     return await separateTower(named, folder, activation);
   } catch (error) {
     if (!(error instanceof KueaError) || error.code !== 'weights_not_found' || visionTower !== undefined) throw error;
-    throw new KueaError('tower_not_found', `expected the CLIP vision tower ${named}, which ${asked === undefined ? `config.json of ${ref}` : `the adapter ${adapter!.folder}`} names, found nothing there: name it with --vision-tower`, { cause: error });
+    throw new KueaError(
+      'tower_not_found',
+      `expected the CLIP vision tower ${named}, which ` +
+        `${asked === undefined ? `config.json of ${ref}` : `the adapter ${adapter!.folder}`} names, found nothing there: name it with ` +
+        `--vision-tower`,
+      { cause: error },
+    );
   }
 }
 
 function featureOf(asked: LlavaSpec['feature'] | undefined, adapter: Adapter | null): LlavaSpec['feature'] | undefined {
   const trained = adapter?.trainedOn?.feature;
-  if (asked && trained && asked !== trained) throw new KueaError('feature_mismatch', `expected --vision-feature ${trained}, with which the adapter ${adapter.folder} was trained, found ${asked}: leave --vision-feature out`);
+  if (asked && trained && asked !== trained)
+    throw new KueaError(
+      'feature_mismatch',
+      `expected --vision-feature ${trained}, with which the adapter ${adapter.folder} was trained, found ${asked}: leave ` +
+        `--vision-feature out`,
+    );
   return asked ?? trained;
 }
 
-/** What is left when the tower's tensors are taken off, of the embeddings and the head only the vocabulary's rows: others may follow, to a round number. */
+/**
+ * What is left when the tower's tensors are taken off, of the embeddings and the head only the vocabulary's rows: others may follow, to a
+ * round number.
+ */
 function withoutTower(tensors: Tensors, layout: LlavaLayout, vocabulary: number): Tensors {
   const { language, head, vision } = prefixes[layout];
   const own: Tensors = new Map();
@@ -132,7 +185,14 @@ function withoutTower(tensors: Tensors, layout: LlavaLayout, vocabulary: number)
 
 /** The projector's load plan: the adapter's trained one, the one asked for, the model's own, the one in a file beside it. */
 async function openProjector(
-  ref: string, folder: string, own: Tensors, layout: LlavaLayout, adapter: Adapter | null, asked: string | undefined, visionWidth: number, width: number,
+  ref: string,
+  folder: string,
+  own: Tensors,
+  layout: LlavaLayout,
+  adapter: Adapter | null,
+  asked: string | undefined,
+  visionWidth: number,
+  width: number,
 ): Promise<LoadStep[]> {
   if (adapter?.projector) return planProjector(adapter.folder, adapter.projector, visionWidth, width);
   const pairs = projectorPairs(visionWidth, width, layout);
@@ -142,7 +202,11 @@ async function openProjector(
   }
   const file = asked ?? join(folder, 'mm_projector.bin');
   if (asked === undefined && !(await stat(file).catch(() => null))) {
-    throw new KueaError('projector_not_found', `expected a projector in ${ref}, in ${basename(file)} beside it or in the adapter, found none: name the file of a pretrained one with --projector`);
+    throw new KueaError(
+      'projector_not_found',
+      `expected a projector in ${ref}, in ${basename(file)} beside it or in the adapter, found none: name the file of a pretrained one ` +
+        `with --projector`,
+    );
   }
   return planProjector(file, projectorTensors((await readTensors(file)).tensors), visionWidth, width);
 }
@@ -153,5 +217,10 @@ function checkBase(ref: string, { folder, trainedOn, base }: Adapter, here: Trai
   if (!differ || anyBase) return;
   const what = { language: 'language model', vision: 'vision tower' }[differ];
   const was = { language: base, vision: trainedOn!.visionTower }[differ];
-  throw new KueaError('wrong_base', `expected the ${what} that the adapter ${folder} was trained on${was ? `, ${was}` : ''} (fingerprint ${trainedOn![differ].slice(0, 16)}), found another in ${ref} (${here[differ].slice(0, 16)}): name the right one, or add --any-base to take this one all the same`);
+  throw new KueaError(
+    'wrong_base',
+    `expected the ${what} that the adapter ${folder} was trained on${was ? `, ${was}` : ''} (fingerprint ` +
+      `${trainedOn![differ].slice(0, 16)}), found another in ${ref} (${here[differ].slice(0, 16)}): name the right one, ` +
+      'or add --any-base to take this one all the same',
+  );
 }

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { downloadFileToCacheDir } from '@huggingface/hub';
 
 import { KueaError } from '../../errors.js';
+import { isHubId } from '../../files/hub.js';
 import type { ClipVisionArch, LlamaArch } from '../../native/addon.js';
 import { hfClipHints } from '../clip/shape.js';
-import { isHubId } from '../../files/hub.js';
+import { type Json, readJson } from '../model-folder.js';
 import { readLlavaConfig } from './config.js';
-import { readJson, type Json } from '../model-folder.js';
 
 /** A LLaVA's shape as its config.json has it, for a plan: no weights are looked at. */
 export interface LlavaShape {
@@ -21,7 +21,15 @@ export interface LlavaShape {
 
 /** openai/clip-vit-large-patch14-336, LLaVA-1.5's tower. */
 const usualTower: ClipVisionArch = {
-  family: 'clip', width: 1024, layers: 24, heads: 16, mlpWidth: 4096, patchSize: 14, imageSize: 336, embedDim: 768, activation: 'quick_gelu',
+  family: 'clip',
+  width: 1024,
+  layers: 24,
+  heads: 16,
+  mlpWidth: 4096,
+  patchSize: 14,
+  imageSize: 336,
+  embedDim: 768,
+  activation: 'quick_gelu',
 };
 
 /** A CLIP vision tower's shape from its config, with Hugging Face's CLIPVisionConfig's defaults. */
@@ -30,8 +38,15 @@ function clipShape(config: Json): ClipVisionArch {
   const { heads = 12, activation = 'quick_gelu' } = hfClipHints(config);
   const count = (key: string, otherwise: number) => (typeof vision[key] === 'number' ? vision[key] : otherwise);
   return {
-    family: 'clip', heads, activation, width: count('hidden_size', 768), layers: count('num_hidden_layers', 12), mlpWidth: count('intermediate_size', 3072),
-    patchSize: count('patch_size', 32), imageSize: count('image_size', 224), embedDim: count('projection_dim', 512),
+    family: 'clip',
+    heads,
+    activation,
+    width: count('hidden_size', 768),
+    layers: count('num_hidden_layers', 12),
+    mlpWidth: count('intermediate_size', 3072),
+    patchSize: count('patch_size', 32),
+    imageSize: count('image_size', 224),
+    embedDim: count('projection_dim', 512),
   };
 }
 
@@ -42,21 +57,41 @@ async function modelConfig(ref: string): Promise<Json> {
     const hubUrl = process.env['HF_ENDPOINT'];
     const accessToken = process.env['HF_TOKEN'];
     try {
-      const file = await downloadFileToCacheDir({ repo, revision, path: 'config.json', ...(hubUrl ? { hubUrl } : {}), ...(accessToken ? { accessToken } : {}) });
+      const file = await downloadFileToCacheDir({
+        repo,
+        revision,
+        path: 'config.json',
+        ...(hubUrl ? { hubUrl } : {}),
+        ...(accessToken ? { accessToken } : {}),
+      });
       return JSON.parse(await readFile(file, 'utf8')) as Json;
     } catch (cause) {
-      throw new KueaError('hub_unreachable', `cannot fetch config.json of ${ref} from the hub (${(cause as Error).message}): give a folder that has it, or set HF_ENDPOINT to a mirror`, { cause });
+      throw new KueaError(
+        'hub_unreachable',
+        `cannot fetch config.json of ${ref} from the hub (${(cause as Error).message}): give a folder that has it, or set HF_ENDPOINT ` +
+          `to a mirror`,
+        { cause },
+      );
     }
   }
   const config = await readJson(ref, 'config.json');
-  if (!config) throw new KueaError('bad_config', `expected a folder with config.json, or a hub id, found none at ${ref}: a dry run needs that file alone`);
+  if (!config)
+    throw new KueaError(
+      'bad_config',
+      `expected a folder with config.json, or a hub id, found none at ${ref}: a dry run needs that file alone`,
+    );
   return config;
 }
 
 /** Reads a LLaVA's shape; `tower` is a separate one's folder. Throws KueaError `bad_config`, `unsupported_model`, `hub_unreachable`. */
 export async function readLlavaShape(ref: string, tower: string | undefined): Promise<LlavaShape> {
   const config = await modelConfig(ref);
-  const { llama, visionTower, imageToken } = readLlavaConfig(ref, config, config['text_config'] === undefined ? 'original' : 'hf-old', null);
+  const { llama, visionTower, imageToken } = readLlavaConfig(
+    ref,
+    config,
+    config['text_config'] === undefined ? 'original' : 'hf-old',
+    null,
+  );
   const notes: string[] = [];
   const named = tower ?? (config['vision_config'] === undefined ? (visionTower ?? undefined) : undefined);
   let vision: ClipVisionArch | undefined;

@@ -2,14 +2,14 @@ import { stat } from 'node:fs/promises';
 import { isAbsolute, join, resolve } from 'node:path';
 
 import { KueaError } from '../../errors.js';
+import type { Tensors } from '../../files/tensors.js';
 import type { ClipVisionArch, LlavaSpec, LoadStep, TensorBytes } from '../../native/addon.js';
-import { clipVisionArch, hfClipHints } from '../clip/shape.js';
-import { planLoad, rowsOf, storedShape, type KeyPair } from '../key-map.js';
-import { type Tensors } from '../../files/tensors.js';
 import { isClipExtra, visionPairs, withVisionModel } from '../clip/keys.js';
+import { clipVisionArch, hfClipHints } from '../clip/shape.js';
+import { type KeyPair, planLoad, rowsOf, storedShape } from '../key-map.js';
 import type { Json } from '../model-folder.js';
-import { openWeights, type OpenWeightsOptions } from '../open.js';
-import { clipStatistics, readPreprocessing, type ImageStatistics } from '../preprocessing.js';
+import { type OpenWeightsOptions, openWeights } from '../open.js';
+import { clipStatistics, type ImageStatistics, readPreprocessing } from '../preprocessing.js';
 
 /** LLaVA's CLIP vision tower, whole; LLaVA computes all but its last block. */
 export interface Tower extends ImageStatistics {
@@ -29,14 +29,30 @@ export async function separateTower(ref: string, around: string, activation: Ope
   const { arch, plan, mean, std, preprocessing } = await openWeights(found, { family: 'clip', activation, projection: 'optional' });
   const { imageSize } = arch as ClipVisionArch;
   if (preprocessing.resize !== imageSize || preprocessing.crop !== imageSize) {
-    throw new KueaError('unsupported_preprocessing', `expected images of ${imageSize} pixels for the tower ${found}, as its position embeddings have it, found ${preprocessing.resize} cut to ${preprocessing.crop} in its preprocessor_config.json`);
+    throw new KueaError(
+      'unsupported_preprocessing',
+      `expected images of ${imageSize} pixels for the tower ${found}, as its position embeddings have it, found ${preprocessing.resize} ` +
+        `cut to ${preprocessing.crop} in its preprocessor_config.json`,
+    );
   }
-  return { ref: (await stat(found).catch(() => null)) ? resolve(found) : found, arch: arch as ClipVisionArch, plan, mean, std, size: imageSize };
+  return {
+    ref: (await stat(found).catch(() => null)) ? resolve(found) : found,
+    arch: arch as ClipVisionArch,
+    plan,
+    mean,
+    std,
+    size: imageSize,
+  };
 }
 
-/** The tower in a LLaVA's own files: their tensors that begin with `prefix`, in Hugging Face's names with or without `vision_model.`. Null when there are none. */
+/**
+ * The tower in a LLaVA's own files: their tensors that begin with `prefix`, in Hugging Face's names with or without `vision_model.`. Null
+ * when there are none.
+ */
 export async function includedTower(ref: string, folder: string, config: Json, tensors: Tensors, prefix: string): Promise<Tower | null> {
-  const own: Tensors = withVisionModel(new Map([...tensors].filter(([name]) => name.startsWith(prefix)).map(([name, tensor]) => [name.slice(prefix.length), tensor])));
+  const own: Tensors = withVisionModel(
+    new Map([...tensors].filter(([name]) => name.startsWith(prefix)).map(([name, tensor]) => [name.slice(prefix.length), tensor])),
+  );
   if (own.size === 0) return null;
   const hints = config['vision_config'] ? hfClipHints(config) : {};
   const arch = clipVisionArch(ref, own, 'hf', { ...hints, activation: hints.activation ?? 'quick_gelu' }, 'optional');
@@ -59,7 +75,8 @@ export function towerTensors({ arch, plan }: Tower, computed: 'all' | 'computed'
   });
 }
 
-const isComputed = ({ layers }: ClipVisionArch, name: string) => name !== 'proj' && !name.startsWith(`transformer.resblocks.${layers - 1}.`);
+const isComputed = ({ layers }: ClipVisionArch, name: string) =>
+  name !== 'proj' && !name.startsWith(`transformer.resblocks.${layers - 1}.`);
 
 /** What LLaVA loads of the tower, under the names of its load plan. */
 export function towerPlan({ arch, plan }: Tower, feature: LlavaSpec['feature']): LoadStep[] {

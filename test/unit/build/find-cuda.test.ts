@@ -22,7 +22,11 @@ describe('finding CUDA', () => {
     for (const folder of ['bin', 'include']) mkdirSync(join(toolkit, folder), { recursive: true });
     writeFileSync(join(toolkit, 'include/cuda_runtime.h'), '');
     const nvcc = join(toolkit, 'bin/nvcc');
-    writeFileSync(nvcc, `#!/bin/sh\nif [ "$1" = --version ]; then echo 'Cuda compilation tools, release ${release}, V${release}.1'; else echo '#$ _HERE_=${home}/bin' >&2; fi\n`);
+    writeFileSync(
+      nvcc,
+      `#!/bin/sh\nif [ "$1" = --version ]; then echo 'Cuda compilation tools, release ${release}, V${release}.1'; else echo '#$ ` +
+        `_HERE_=${home}/bin' >&2; fi\n`,
+    );
     chmodSync(nvcc, 0o755);
     return toolkit;
   }
@@ -42,7 +46,9 @@ describe('finding CUDA', () => {
   });
 
   it('refuses another version, and a choice that does not run', () => {
-    expect(() => finder.findCuda({ CUDA_HOME: fake('old', '12.4'), PATH: path })).to.throw(/nvcc is CUDA 12\.4, and the CUDA build needs CUDA 13: install/);
+    expect(() => finder.findCuda({ CUDA_HOME: fake('old', '12.4'), PATH: path })).to.throw(
+      /nvcc is CUDA 12\.4, and the CUDA build needs CUDA 13: install/,
+    );
     expect(() => finder.findCuda({ CUDA_HOME: join(work, 'none'), PATH: path })).to.throw(/CUDA_HOME=.*none, but .*nvcc does not run/);
   });
 });

@@ -14,11 +14,17 @@ function files(folder: string, ending: RegExp): string[] {
 }
 
 const read = (file: string) => readFileSync(join(root, file), 'utf8');
-const including = (folder: string, pattern: RegExp) => files(`native/${folder}`, /\.(h|cpp|cu)$/).filter((file) => pattern.test(read(file)));
+const including = (folder: string, pattern: RegExp) =>
+  files(`native/${folder}`, /\.(h|cpp|cu)$/).filter((file) => pattern.test(read(file)));
 
 describe('the source tree', () => {
   it('has no file of more than 400 lines', () => {
-    const all = [...files('lib', /\.c?ts$/), ...files('native', /\.(h|cpp|cu)$/), ...files('scripts', /\.(mjs|py)$/), ...files('test', /\.ts$/)];
+    const all = [
+      ...files('lib', /\.c?ts$/),
+      ...files('native', /\.(h|cpp|cu)$/),
+      ...files('scripts', /\.(mjs|py)$/),
+      ...files('test', /\.ts$/),
+    ];
     expect(all.length).to.be.greaterThan(100);
     expect(all.filter((file) => read(file).split('\n').length > 401)).to.deep.equal([]);
   });
@@ -28,7 +34,8 @@ describe('the source tree', () => {
   });
 
   it('keeps Node out of the core', () => {
-    for (const folder of ['runtime', 'ops', 'nn', 'models', 'weights', 'optim', 'train']) expect(including(folder, /napi|#include "bind\//), folder).to.deep.equal([]);
+    for (const folder of ['runtime', 'ops', 'nn', 'models', 'weights', 'optim', 'train'])
+      expect(including(folder, /napi|#include "bind\//), folder).to.deep.equal([]);
   });
 
   it('includes napi.h in one place', () => {

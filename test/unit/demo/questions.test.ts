@@ -26,10 +26,13 @@ describe('scenes with questions', () => {
       const asked = questions(scene);
       expect(asked.length).to.be.at.least(2);
       for (const { question, answer } of asked) {
-        const named = scene.objects.filter(({ colour, shape }) => question.includes(shape) && (question.startsWith('What colour') || question.includes(colour)));
+        const named = scene.objects.filter(
+          ({ colour, shape }) => question.includes(shape) && (question.startsWith('What colour') || question.includes(colour)),
+        );
         if (question.startsWith('How many shapes')) expect(answer).to.equal(`${scene.objects.length}`);
         else if (question.startsWith('How many')) expect(answer).to.equal(`${named.length}`);
-        else if (question.startsWith('What colour')) expect(new Set(named.map(({ colour }) => colour)), question).to.deep.equal(new Set([answer]));
+        else if (question.startsWith('What colour'))
+          expect(new Set(named.map(({ colour }) => colour)), question).to.deep.equal(new Set([answer]));
         else expect(named.map(placeOf), question).to.deep.equal([answer]);
       }
     }
@@ -59,9 +62,22 @@ describe('scenes with questions', () => {
         expect(conversations[0]!.value).to.equal(`<image>\n${asked[index % asked.length]!.question}`);
       }
       expect(heldOut.map(({ image, conversations }) => [image, conversations.map(({ value }) => value)])).to.deep.equal(
-        [6, 7, 8].flatMap((index) => questions(drawScene(5, index)).map(({ question, answer }) => [`images/scene-00000${index}.jpg`, [`<image>\n${question}`, answer]])),
+        [6, 7, 8].flatMap((index) =>
+          questions(drawScene(5, index)).map(({ question, answer }) => [
+            `images/scene-00000${index}.jpg`,
+            [`<image>\n${question}`, answer],
+          ]),
+        ),
       );
-      const source = await openSamples(join(folder, 'train.json'), { size: 28, aspect: 'pad', tokenizer, patches: 4, maxLength: 512, missing: 'error', verifyImages: true });
+      const source = await openSamples(join(folder, 'train.json'), {
+        size: 28,
+        aspect: 'pad',
+        tokenizer,
+        patches: 4,
+        maxLength: 512,
+        missing: 'error',
+        verifyImages: true,
+      });
       expect([source.length, source.skipped]).to.deep.equal([6, 0]);
       await source.close();
       expect((await failure(writeConversationScenes(folder, { train: 0, heldOut: 1, seed: 0, size: 28 }))).code).to.equal('bad_argument');

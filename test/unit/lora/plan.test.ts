@@ -1,27 +1,72 @@
 import { expect } from 'chai';
 
 import { resolveLoraConfig } from '../../../lib/lora/options.js';
-import type { ClipVisionArch, LlamaArch } from '../../../lib/native/addon.js';
 import { formatLoraPlan, planLora } from '../../../lib/lora/plan.js';
+import type { ClipVisionArch, LlamaArch } from '../../../lib/native/addon.js';
 import { fineTuningRate } from '../../../lib/run/schedule.js';
 
-const vision: ClipVisionArch = { family: 'clip', width: 1024, layers: 24, heads: 16, mlpWidth: 4096, patchSize: 14, imageSize: 336, embedDim: 768, activation: 'quick_gelu' };
-const vicuna = (width: number, layers: number, heads: number, mlpWidth: number): LlamaArch => ({ family: 'llama', width, layers, heads, mlpWidth, vocabulary: 32000, rmsNormEps: 1e-5, ropeTheta: 1e4 });
+const vision: ClipVisionArch = {
+  family: 'clip',
+  width: 1024,
+  layers: 24,
+  heads: 16,
+  mlpWidth: 4096,
+  patchSize: 14,
+  imageSize: 336,
+  embedDim: 768,
+  activation: 'quick_gelu',
+};
+const vicuna = (width: number, layers: number, heads: number, mlpWidth: number): LlamaArch => ({
+  family: 'llama',
+  width,
+  layers,
+  heads,
+  mlpWidth,
+  vocabulary: 32000,
+  rmsNormEps: 1e-5,
+  ropeTheta: 1e4,
+});
 const sizes = { '7B': vicuna(4096, 32, 32, 11008), '13B': vicuna(5120, 40, 40, 13824) };
 const gib = 2 ** 30;
 
 const plan = (size: keyof typeof sizes, options: Record<string, unknown> = {}, ranks = 1, card = 24 * gib) =>
-  planLora(resolveLoraConfig({ model: 'llava', data: 'llava-665k', out: 'run', ...options }), { vision, llama: sizes[size], feature: 'hidden', rank: 128, alpha: 256, samples: 665_298, validation: 0, leftOut: 0, pixelBytes: 1, ranks, card });
+  planLora(resolveLoraConfig({ model: 'llava', data: 'llava-665k', out: 'run', ...options }), {
+    vision,
+    llama: sizes[size],
+    feature: 'hidden',
+    rank: 128,
+    alpha: 256,
+    samples: 665_298,
+    validation: 0,
+    leftOut: 0,
+    pixelBytes: 1,
+    ranks,
+    card,
+  });
 
 describe('the plan of a fine-tuning', () => {
   it('has the published parameters', () => {
-    expect(plan('7B')).to.include({ languageParameters: 6_738_415_616, adapterParameters: 319_815_680, trainableParameters: 340_795_392, adapterTensors: 448 });
-    expect(plan('13B')).to.include({ languageParameters: 13_015_864_320, adapterParameters: 500_695_040, trainableParameters: 532_162_560, adapterTensors: 560 });
+    expect(plan('7B')).to.include({
+      languageParameters: 6_738_415_616,
+      adapterParameters: 319_815_680,
+      trainableParameters: 340_795_392,
+      adapterTensors: 448,
+    });
+    expect(plan('13B')).to.include({
+      languageParameters: 13_015_864_320,
+      adapterParameters: 500_695_040,
+      trainableParameters: 532_162_560,
+      adapterTensors: 560,
+    });
     expect(plan('7B', { freezeProjector: true }).trainableParameters).to.equal(319_815_680);
   });
 
   it('has 5198 updates, 156 of them warm-up, at 128 samples, however they are cut', () => {
-    for (const [batchSize, gradAccum, ranks] of [[1, 32, 4], [16, 1, 8], [1, 128, 1]] as const) {
+    for (const [batchSize, gradAccum, ranks] of [
+      [1, 32, 4],
+      [16, 1, 8],
+      [1, 128, 1],
+    ] as const) {
       expect(plan('7B', { batchSize, gradAccum }, ranks)).to.include({ effectiveBatch: 128, steps: 5198, warmup: 156 });
     }
     expect(plan('7B', { steps: 10 })).to.include({ steps: 10, warmup: 1 });
@@ -30,7 +75,8 @@ describe('the plan of a fine-tuning', () => {
 
   it('counts the memory of a rank as the published estimate for a 24 GB card does', () => {
     const { memory } = plan('7B', { precision: 'bf16' });
-    // The specification's table in GB: language model 13.48 and tower 0.58; checkpointed inputs 0.54; LoRA and projector 5.45, and 0.68 for the bf16 copy.
+    // The specification's table in GB: language model 13.48 and tower 0.58; checkpointed inputs 0.54; LoRA and projector 5.45, and 0.68 for
+    // the bf16 copy.
     expect(memory.base / 1e9).to.be.closeTo(13.48 + 0.58, 0.02);
     expect(memory.kept / 1e9).to.be.closeTo(0.54, 0.005);
     expect((memory.trained + memory.moments) / 1e9).to.be.closeTo(5.45 + 0.68, 0.01);
@@ -56,8 +102,21 @@ describe('the learning rate of a fine-tuning', () => {
 
   it("is that of transformers' get_cosine_schedule_with_warmup", () => {
     // transformers 5.18, 10 updates of which 3 warm up, lr 1.
-    const expected = [0, 1 / 3, 2 / 3, 1, 0.9504844339512095, 0.8117449009293668, 0.6112604669781572, 0.38873953302184283, 0.18825509907063326, 0.04951556604879048];
-    expected.forEach((rate, step) => expect(fineTuningRate({ lr: 1, warmupRatio: 0.3, scheduler: 'cosine' }, step, 10)).to.be.closeTo(rate, 1e-15));
+    const expected = [
+      0,
+      1 / 3,
+      2 / 3,
+      1,
+      0.9504844339512095,
+      0.8117449009293668,
+      0.6112604669781572,
+      0.38873953302184283,
+      0.18825509907063326,
+      0.04951556604879048,
+    ];
+    expected.forEach((rate, step) =>
+      expect(fineTuningRate({ lr: 1, warmupRatio: 0.3, scheduler: 'cosine' }, step, 10)).to.be.closeTo(rate, 1e-15),
+    );
   });
 
   it('is constant without a warm-up when that is asked for', () => {

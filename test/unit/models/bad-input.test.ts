@@ -4,12 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { expect } from 'chai';
-
-import { packageRoot } from '../../../lib/package.js';
-import { openWeights } from '../../../lib/models/open.js';
 import { readTensors } from '../../../lib/files/read-tensors.js';
 import { buildHeader, readSafetensors } from '../../../lib/files/safetensors.js';
 import { readTorchFile } from '../../../lib/files/torch-file.js';
+import { openWeights } from '../../../lib/models/open.js';
+import { packageRoot } from '../../../lib/package.js';
 
 const goldens = join(packageRoot(), 'test/golden/encoders');
 type Failure = { code: string; message: string };
@@ -55,12 +54,29 @@ describe('damaged and hostile weights', () => {
       ['a header that is a list', () => raw('list.safetensors', '[]', Buffer.alloc(0)), /not a JSON object/],
       ['truncated data', () => raw('short.safetensors', { a: f32([4], 0, 16) }, Buffer.alloc(12)), /is truncated/],
       ['bytes that belong to nothing', () => raw('extra.safetensors', { a: f32([1], 0, 4) }, Buffer.alloc(12)), /belong to nothing/],
-      ['overlapping tensors', () => raw('overlap.safetensors', { a: f32([2], 0, 8), b: f32([2], 4, 12) }, Buffer.alloc(12)), /b starts at byte 4 .* overlaps/],
+      [
+        'overlapping tensors',
+        () => raw('overlap.safetensors', { a: f32([2], 0, 8), b: f32([2], 4, 12) }, Buffer.alloc(12)),
+        /b starts at byte 4 .* overlaps/,
+      ],
       ['a hole', () => raw('hole.safetensors', { a: f32([1], 0, 4), b: f32([1], 8, 12) }, Buffer.alloc(12)), /b starts at byte 8 .* hole/],
-      ['a shape that does not fit its bytes', () => raw('shape.safetensors', { a: f32([3], 0, 8) }, Buffer.alloc(8)), /12 bytes, but its data_offsets span 8/],
+      [
+        'a shape that does not fit its bytes',
+        () => raw('shape.safetensors', { a: f32([3], 0, 8) }, Buffer.alloc(8)),
+        /12 bytes, but its data_offsets span 8/,
+      ],
       ['a negative side', () => raw('negative.safetensors', { a: f32([-1], 0, 4) }, Buffer.alloc(4)), /no valid shape/],
       ['an unknown dtype', () => raw('dtype.safetensors', { a: f32([1], 0, 4, 'F33') }, Buffer.alloc(4)), /unknown dtype F33/],
-      ['one name twice', () => raw('twice.safetensors', '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"\\u0061":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', Buffer.alloc(4)), /names a tensor twice/],
+      [
+        'one name twice',
+        () =>
+          raw(
+            'twice.safetensors',
+            '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"\\u0061":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+            Buffer.alloc(4),
+          ),
+        /names a tensor twice/,
+      ],
       ['metadata that is no text', () => raw('metadata.safetensors', { __metadata__: { a: 1 } }, Buffer.alloc(0)), /strings alone/],
     ];
     for (const [name, make, expected] of cases) {
@@ -72,14 +88,22 @@ describe('damaged and hostile weights', () => {
     }
 
     it('reads what it writes, and a shard index that is sound', async () => {
-      const header = buildHeader([{ name: 'a"b', dtype: 'F32', shape: [2, 1] }, { name: 'c', dtype: 'U8', shape: [3] }], { k: 'v' });
+      const header = buildHeader(
+        [
+          { name: 'a"b', dtype: 'F32', shape: [2, 1] },
+          { name: 'c', dtype: 'U8', shape: [3] },
+        ],
+        { k: 'v' },
+      );
       expect(header.length % 8).to.equal(0);
       const { tensors, metadata } = await readSafetensors(file('model-1.safetensors', header, Buffer.alloc(11)));
       expect(metadata).to.deep.equal({ k: 'v' });
       expect(tensors.get('c')).to.include({ dtype: 'U8', offset: header.length + 8 });
       const index = file('model.safetensors.index.json', JSON.stringify({ weight_map: { c: 'model-1.safetensors' } }));
       expect([...(await readTensors(index)).tensors.keys()]).to.deep.equal(['c']);
-      expect((await failure(readTensors(file('bad.index.json', JSON.stringify({ weight_map: { d: 'model-1.safetensors' } }))))).message).to.match(/has no tensor d/);
+      expect(
+        (await failure(readTensors(file('bad.index.json', JSON.stringify({ weight_map: { d: 'model-1.safetensors' } }))))).message,
+      ).to.match(/has no tensor d/);
     });
   });
 
@@ -107,13 +131,38 @@ describe('damaged and hostile weights', () => {
     const evil = '\x80\x02cos\nsystem\nX\x04\x00\x00\x00trueq\x00\x85R.';
 
     const cases: [name: string, make: () => string, code: string, expected: RegExp][] = [
-      ['a global that could run', () => zip('evil.pt', 'a/data.pkl', pickle(evil)), 'forbidden_pickle', /names os\.system.*none of it was run/],
-      ['the same on the stack', () => zip('stack.pt', 'a/data.pkl', pickle('\x80\x04\x8c\x08builtins\x8c\x04eval\x93.')), 'forbidden_pickle', /builtins\.eval/],
-      ['the same in an old file', () => file('evil-old.pt', '\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.', evil), 'forbidden_pickle', /os\.system/],
+      [
+        'a global that could run',
+        () => zip('evil.pt', 'a/data.pkl', pickle(evil)),
+        'forbidden_pickle',
+        /names os\.system.*none of it was run/,
+      ],
+      [
+        'the same on the stack',
+        () => zip('stack.pt', 'a/data.pkl', pickle('\x80\x04\x8c\x08builtins\x8c\x04eval\x93.')),
+        'forbidden_pickle',
+        /builtins\.eval/,
+      ],
+      [
+        'the same in an old file',
+        () => file('evil-old.pt', '\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.', evil),
+        'forbidden_pickle',
+        /os\.system/,
+      ],
       ['an opcode that weights have no need of', () => zip('opcode.pt', 'a/data.pkl', pickle('\x80\x02i')), 'bad_pickle', /opcode 0x69/],
       ['a pickle that ends too early', () => zip('early.pt', 'a/data.pkl', pickle('\x80\x02}')), 'bad_pickle', /ends too early/],
-      ['a pickle that takes from an empty stack', () => zip('stackless.pt', 'a/data.pkl', pickle('\x80\x02s.')), 'bad_pickle', /empty stack/],
-      ['a dict that holds itself', () => zip('itself.pt', 'a/data.pkl', pickle('\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.')), 'bad_weights', /found no tensor/],
+      [
+        'a pickle that takes from an empty stack',
+        () => zip('stackless.pt', 'a/data.pkl', pickle('\x80\x02s.')),
+        'bad_pickle',
+        /empty stack/,
+      ],
+      [
+        'a dict that holds itself',
+        () => zip('itself.pt', 'a/data.pkl', pickle('\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.')),
+        'bad_weights',
+        /found no tensor/,
+      ],
       ['a compressed pickle', () => zip('deflated.pt', 'a/data.pkl', pickle('}.'), 8), 'bad_archive', /found it compressed/],
       ['a zip of something else', () => zip('other.pt', 'hello.txt', pickle('hi')), 'bad_archive', /zip without data\.pkl/],
       ['a text', () => file('text.pt', 'these are no weights'), 'bad_pickle', /expected a file of torch\.save/],
@@ -130,7 +179,10 @@ describe('damaged and hostile weights', () => {
     it('cut short at any place: is refused', async () => {
       const whole = readFileSync(join(goldens, 'visual/final.pt'));
       const old = readFileSync(join(goldens, 'hf-legacy/pytorch_model.bin'));
-      for (const [name, bytes] of [['zip', whole], ['old', old]] as const) {
+      for (const [name, bytes] of [
+        ['zip', whole],
+        ['old', old],
+      ] as const) {
         for (const part of [0.1, 0.5, 0.9, 0.999]) {
           const { code } = await failure(readTorchFile(file(`cut-${name}-${part}.pt`, bytes.subarray(0, Math.floor(bytes.length * part)))));
           expect(code).to.be.oneOf(['bad_archive', 'bad_pickle']);
@@ -154,15 +206,26 @@ describe('damaged and hostile weights', () => {
       const wrong = [...tensors]
         .filter(([name]) => name !== 'vision_model.post_layernorm.bias')
         .map(([name, { shape }]) => ({ name, shape: name === 'vision_model.encoder.layers.1.mlp.fc2.bias' ? [7] : shape }));
-      const ref = await folder('wrong', { vision_config: { num_attention_heads: 1 } }, [...wrong, { name: 'vision_model.surprise', shape: [1] }]);
+      const ref = await folder('wrong', { vision_config: { num_attention_heads: 1 } }, [
+        ...wrong,
+        { name: 'vision_model.surprise', shape: [1] },
+      ]);
       const { code, message } = await failure(openWeights(ref));
       expect(code).to.equal('bad_weights');
-      expect(message).to.match(/missing vision_model\.post_layernorm\.bias; unexpected vision_model\.surprise; misshapen vision_model\.encoder\.layers\.1\.mlp\.fc2\.bias \[7\] where \[64\] was expected/);
+      expect(message).to.match(
+        /missing vision_model\.post_layernorm\.bias; unexpected .*\.surprise; misshapen .*\.layers\.1\.mlp\.fc2\.bias \[7\] where \[64\]/,
+      );
     });
 
     it('of the wrong family are refused, both ways', async () => {
-      expect(await failure(openWeights(join(goldens, 'hf-b32'), { family: 'dinov2' }))).to.include({ code: 'wrong_family' }).and.property('message').match(/expected a DINOv2 for the teacher, found a CLIP/);
-      expect(await failure(openWeights(join(goldens, 'dinov2'), { family: 'clip' }))).to.include({ code: 'wrong_family' }).and.property('message').match(/expected a CLIP for the student, found a DINOv2/);
+      expect(await failure(openWeights(join(goldens, 'hf-b32'), { family: 'dinov2' })))
+        .to.include({ code: 'wrong_family' })
+        .and.property('message')
+        .match(/expected a DINOv2 for the teacher, found a CLIP/);
+      expect(await failure(openWeights(join(goldens, 'dinov2'), { family: 'clip' })))
+        .to.include({ code: 'wrong_family' })
+        .and.property('message')
+        .match(/expected a CLIP for the student, found a DINOv2/);
       expect(await failure(openWeights(await folder('neither', {}, [{ name: 'x', shape: [1] }])))).to.include({ code: 'wrong_family' });
     });
 
@@ -175,7 +238,9 @@ describe('damaged and hostile weights', () => {
       expect(await failure(openWeights(path('nothing')))).to.include({ code: 'weights_not_found' });
       await mkdir(path('bare'), { recursive: true });
       expect((await failure(openWeights(path('bare')))).message).to.match(/expected model\.safetensors, .* found none of them/);
-      expect((await failure(openWeights(file('weights.xyz', 'x')))).message).to.match(/expected a \.safetensors, \.pt, \.pth or \.bin file/);
+      expect((await failure(openWeights(file('weights.xyz', 'x')))).message).to.match(
+        /expected a \.safetensors, \.pt, \.pth or \.bin file/,
+      );
     });
   });
 });

@@ -23,9 +23,17 @@ describe('the device of a process', () => {
       }
     };
     expect(refused('cuda', none)).to.have.property('code', 'no_device');
-    expect(refused('cuda', none)).to.have.property('message').match(/found a build for the CPU alone: run "npm run build:native -- --cuda"/);
-    expect(refused('cuda:0', { cudaBuilt: '13', cudaDevices: 0 })).to.have.property('message').match(/found no device visible: .*CUDA_VISIBLE_DEVICES/);
-    expect(refused('cuda:2', two)).to.have.property('message').match(/found 2 visible, and this process wants number 2/);
-    expect(refused('cuda', two, 2)).to.have.property('message').match(/at most one process a GPU/);
+    expect(refused('cuda', none))
+      .to.have.property('message')
+      .match(/found a build for the CPU alone: run "npm run build:native -- --cuda"/);
+    expect(refused('cuda:0', { cudaBuilt: '13', cudaDevices: 0 }))
+      .to.have.property('message')
+      .match(/found no device visible: .*CUDA_VISIBLE_DEVICES/);
+    expect(refused('cuda:2', two))
+      .to.have.property('message')
+      .match(/found 2 visible, and this process wants number 2/);
+    expect(refused('cuda', two, 2))
+      .to.have.property('message')
+      .match(/at most one process a GPU/);
   });
 });

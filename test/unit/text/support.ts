@@ -19,13 +19,18 @@ export function llamaModel(): Buffer {
     if (!scores.has(piece)) scores.set(piece, /^▁+$/.test(piece) ? -1e9 : -rank);
   }
   const type = (id: number) => (id === 0 ? 2 : id < 3 ? 3 : id < 259 ? 6 : 1);
-  const pieces = llama.vocabById.map((text, id) => field(1, Buffer.concat([field(1, Buffer.from(text)), field(2, { float: scores.get(text) ?? 0 }), field(3, type(id))])));
+  const pieces = llama.vocabById.map((text, id) =>
+    field(1, Buffer.concat([field(1, Buffer.from(text)), field(2, { float: scores.get(text) ?? 0 }), field(3, type(id))])),
+  );
   const trainer = Buffer.concat([field(3, 2), field(35, 1)]);
   const normalizer = Buffer.concat([field(1, Buffer.from('identity')), field(2, Buffer.alloc(0)), field(3, 1), field(4, 0), field(5, 1)]);
   return Buffer.concat([...pieces, field(2, trainer), field(3, normalizer)]);
 }
 
-/** What LLaVA's slow tokenizer gives for a text, by llama-tokenizer-js: the special tokens are cut out first, every stretch between them has a dummy space. */
+/**
+ * What LLaVA's slow tokenizer gives for a text, by llama-tokenizer-js: the special tokens are cut out first, every stretch between them has
+ * a dummy space.
+ */
 export function slowIds(text: string): number[] {
   return text.split(/(<s>|<\/s>|<unk>)/).flatMap((part) => {
     const special = ['<unk>', '<s>', '</s>'].indexOf(part);

@@ -22,13 +22,36 @@ describe('TextTokenizer', () => {
   });
 
   it("gives LLaMA's ids on its true vocabulary", () => {
-    const system = "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions.";
+    const system =
+      'A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite ' +
+      "answers to the user's questions.";
     expect(llama.encode(system).join(' ')).to.equal(
-      '319 13563 1546 263 12758 1404 322 385 23116 21082 20255 29889 450 20255 4076 8444 29892 13173 29892 322 1248 568 6089 304 278 1404 29915 29879 5155 29889',
+      '319 13563 1546 263 12758 1404 322 385 23116 21082 20255 29889 450 20255 4076 8444 29892 13173 29892 322 1248 568 6089 304 278 ' +
+        '1404 29915 29879 5155 29889',
     );
     const single = {
-      True: 5852, False: 7700, Yes: 3869, No: 1939, yes: 4874, no: 694, A: 319, B: 350, C: 315, D: 360, E: 382, F: 383, G: 402, H: 379, I: 306, J: 435, K: 476, L: 365, M: 341, N: 405,
-      O: 438, P: 349,
+      True: 5852,
+      False: 7700,
+      Yes: 3869,
+      No: 1939,
+      yes: 4874,
+      no: 694,
+      A: 319,
+      B: 350,
+      C: 315,
+      D: 360,
+      E: 382,
+      F: 383,
+      G: 402,
+      H: 379,
+      I: 306,
+      J: 435,
+      K: 476,
+      L: 365,
+      M: 341,
+      N: 405,
+      O: 438,
+      P: 349,
     };
     for (const [word, id] of Object.entries(single)) expect(llama.encode(word), word).to.deep.equal([id]);
     expect(llama.encode('\n')).to.deep.equal([29871, 13]);
@@ -38,7 +61,31 @@ describe('TextTokenizer', () => {
 
   it('agrees with llama-tokenizer-js on odd texts', () => {
     const roll = dice(3);
-    const parts = ['the', 'quick', ' ', '  ', '    ', '\n', '\t', 'αβγ', '镇', '🦙', 'Ꙋ', 'aaaa', 'bab', '1234', '====', '</s>', '<unk>', 'é', '▁', '"', '-', 'e', 's'];
+    const parts = [
+      'the',
+      'quick',
+      ' ',
+      '  ',
+      '    ',
+      '\n',
+      '\t',
+      'αβγ',
+      '镇',
+      '🦙',
+      'Ꙋ',
+      'aaaa',
+      'bab',
+      '1234',
+      '====',
+      '</s>',
+      '<unk>',
+      'é',
+      '▁',
+      '"',
+      '-',
+      'e',
+      's',
+    ];
     for (let i = 0; i < 1500; i++) {
       const text = Array.from({ length: 1 + roll(25) }, () => parts[roll(parts.length)]).join('');
       expect(llama.encode(text), JSON.stringify(text)).to.deep.equal(slowIds(text));
@@ -53,7 +100,10 @@ describe('TextTokenizer', () => {
       expect((await openTokenizer(folder)).encode('a</s>USER')).to.deep.equal([263, 2, 11889]);
       // A tokenizer.json goes before it; llava-hf's own tokens are text in it.
       const json = fromSentencePiece(llamaModel(), '', true) as { added_tokens: object[] };
-      json.added_tokens.push({ id: 32000, content: '<image>', special: true, normalized: false }, { id: 32001, content: '<pad>', special: true, normalized: false });
+      json.added_tokens.push(
+        { id: 32000, content: '<image>', special: true, normalized: false },
+        { id: 32001, content: '<pad>', special: true, normalized: false },
+      );
       await write(folder, { 'tokenizer.json': JSON.stringify(json) });
       const hf = await openTokenizer(folder);
       expect([hf.encode('<image>'), hf.vocabulary]).to.deep.equal([slowIds('<image>'), 32000]);
@@ -88,7 +138,8 @@ describe('TextTokenizer', () => {
       const model = await readFile(golden('text', 'tokenizer.model'));
       await refused({ 'tokenizer.model': '' }, 'no pieces');
       await refused({ 'tokenizer.model': 'version https://git-lfs' }, 'damaged or other file');
-      for (const length of [1, 100, 1001, model.length - 1]) await refused({ 'tokenizer.model': model.subarray(0, length) }, join(folder, 'tokenizer.model'));
+      for (const length of [1, 100, 1001, model.length - 1])
+        await refused({ 'tokenizer.model': model.subarray(0, length) }, join(folder, 'tokenizer.model'));
       await refused({ 'tokenizer.model': Buffer.concat([model, field(2, field(3, 1))]) }, 'model_type 1');
       await refused({ 'tokenizer.model': Buffer.concat([model, field(3, field(2, Buffer.from('map')))]) }, 'other normalisation');
       await refused({ 'tokenizer.json': '{"model"' }, 'tokenizer.json');

@@ -3,17 +3,21 @@ import { expect } from 'chai';
 import { KueaError } from '../../../lib/errors.js';
 import { fromSentencePiece } from '../../../lib/text/sentencepiece.js';
 import { TextTokenizer } from '../../../lib/text/tokenizer.js';
-import { checkTurns, encodeConversation, encodePrompt, spliceImages, UnusableConversation, type Turn } from '../../../lib/text/vicuna.js';
+import { checkTurns, encodeConversation, encodePrompt, spliceImages, type Turn, UnusableConversation } from '../../../lib/text/vicuna.js';
 import { dice, llamaModel, slowIds } from './support.js';
 
 const model = llamaModel();
 const legacy = new TextTokenizer(fromSentencePiece(model, '', true), {}, '');
-const system = "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions.";
+const system =
+  'A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to ' +
+  "the user's questions.";
 
 const conversation = (...values: string[]): Turn[] => values.map((value, i) => ({ from: i % 2 === 0 ? 'human' : 'gpt', value }));
 const learnt = (labels: readonly number[]) => labels.flatMap((label, i) => (label === -100 ? [] : [i]));
 
-/** The reference's way: the whole string, cut at the image; labels by counting the tokens of prefixes. Null where it masks the whole sample. */
+/**
+ * The reference's way: the whole string, cut at the image; labels by counting the tokens of prefixes. Null where it masks the whole sample.
+ */
 function reference(turns: readonly Turn[], image: boolean): { ids: number[]; labels: number[] | null } {
   let text = `${system} `;
   for (const { from, value } of turns) {
@@ -21,7 +25,10 @@ function reference(turns: readonly Turn[], image: boolean): { ids: number[]; lab
     const role = from === 'human' ? 'USER' : 'ASSISTANT';
     text += message === '' ? `${role}:` : `${role}: ${message}${from === 'human' ? ' ' : '</s>'}`;
   }
-  const cut = (part: string) => [1, ...(image ? part.split('<image>').flatMap((piece, i) => [...(i > 0 ? [-200] : []), ...slowIds(piece)]) : slowIds(part))];
+  const cut = (part: string) => [
+    1,
+    ...(image ? part.split('<image>').flatMap((piece, i) => [...(i > 0 ? [-200] : []), ...slowIds(piece)]) : slowIds(part)),
+  ];
   const ids = cut(text);
   const labels = [...ids];
   labels[0] = -100;
@@ -41,7 +48,8 @@ describe('vicuna_v1', () => {
     const turns = conversation('<image>\nWhat is it?', 'A cat.', 'What color?', '42 black cats');
     const { ids, labels } = encodeConversation(legacy, turns, true);
     expect(ids.slice(31).join(' ')).to.equal(
-      '3148 1001 29901 29871 -200 29871 13 5618 338 372 29973 319 1799 9047 13566 29901 319 6635 29889 2 3148 1001 29901 1724 2927 29973 319 1799 9047 13566 29901 29871 29946 29906 4628 274 1446 2',
+      '3148 1001 29901 29871 -200 29871 13 5618 338 372 29973 319 1799 9047 13566 29901 319 6635 29889 2 3148 1001 29901 1724 2927 ' +
+        '29973 319 1799 9047 13566 29901 29871 29946 29906 4628 274 1446 2',
     );
     expect(ids).to.have.length(69);
     expect(learnt(labels)).to.deep.equal([47, 48, 49, 50, 62, 63, 64, 65, 66, 67, 68]);
@@ -63,14 +71,38 @@ describe('vicuna_v1', () => {
     expect(encodePrompt(legacy, `${question}\n<image>`, { image: true })).to.deep.equal(ids);
     expect(encodePrompt(legacy, question, { image: false })).not.to.include(-200);
     expect(encodePrompt(legacy, 'Hi', { image: false, system: false })).to.deep.equal([1, ...slowIds('USER: Hi ASSISTANT:')]);
-    expect(() => encodePrompt(legacy, '<image><image>', { image: true })).to.throw(KueaError).with.property('code', 'bad_prompt');
+    expect(() => encodePrompt(legacy, '<image><image>', { image: true }))
+      .to.throw(KueaError)
+      .with.property('code', 'bad_prompt');
     const { tokens, imageRows } = spliceImages([1, -200, 5], 3);
-    expect([[...tokens], [...imageRows]]).to.deep.equal([[1, -200, -200, -200, 5], [0, 1, 2]]);
+    expect([[...tokens], [...imageRows]]).to.deep.equal([
+      [1, -200, -200, -200, 5],
+      [0, 1, 2],
+    ]);
   });
 
   it("equals the reference's ids and labels on random conversations", () => {
     const roll = dice(9);
-    const parts = ['What', 'is', 'ASSISTANT', 'USER:', '</s>', ' ', '\n', '42', 'a', 'ü', '🦙', '"', '.', ' ?', '</image>', '##', '-', '  '];
+    const parts = [
+      'What',
+      'is',
+      'ASSISTANT',
+      'USER:',
+      '</s>',
+      ' ',
+      '\n',
+      '42',
+      'a',
+      'ü',
+      '🦙',
+      '"',
+      '.',
+      ' ?',
+      '</image>',
+      '##',
+      '-',
+      '  ',
+    ];
     const text = () => Array.from({ length: 1 + roll(8) }, () => parts[roll(parts.length)]).join(roll(2) ? ' ' : '');
     let compared = 0;
     for (let i = 0; i < 600; i++) {
@@ -116,7 +148,9 @@ describe('vicuna_v1', () => {
   });
 
   it('takes <image> for text where there is no image', () => {
-    expect(encodeConversation(legacy, conversation('What is <image>?', 'A tag.'), false).ids).to.deep.equal(reference(conversation('What is <image>?', 'A tag.'), false).ids);
+    expect(encodeConversation(legacy, conversation('What is <image>?', 'A tag.'), false).ids).to.deep.equal(
+      reference(conversation('What is <image>?', 'A tag.'), false).ids,
+    );
   });
 
   it('says what makes a conversation unusable', () => {
@@ -140,7 +174,8 @@ describe('vicuna_v1', () => {
     expect(reason(conversation('q', 'a'))).to.equal('0 times <image> with one image');
     expect(reason(conversation('<image>q', 'a', '<image>', 'b'))).to.equal('2 times <image> with one image');
     expect(reason(conversation('q', 'a <image>'), false)).to.equal(undefined);
-    for (const turns of [conversation('<image>q'), conversation('<image>q', ''), conversation('<image>q', '', 'r', '')]) expect(reason(turns)).to.equal('no answer to learn');
+    for (const turns of [conversation('<image>q'), conversation('<image>q', ''), conversation('<image>q', '', 'r', '')])
+      expect(reason(turns)).to.equal('no answer to learn');
     // A conversation that starts with gpt goes on from the human.
     expect(checkTurns([{ from: 'gpt', value: 'Hello' }, ...good], true)).to.deep.equal(good);
     expect(reason([{ from: 'gpt', value: 'Hello' }, good[1]])).to.equal('a turn from "gpt" where one from "human" is due');

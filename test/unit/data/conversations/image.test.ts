@@ -28,7 +28,10 @@ describe('prepareImage', () => {
   });
 
   it('puts what is odd of the border at the bottom or the right', async () => {
-    const black = (width: number, height: number) => sharp({ create: { width, height, channels: 3, background: '#000' } }).png().toBuffer();
+    const black = (width: number, height: number) =>
+      sharp({ create: { width, height, channels: 3, background: '#000' } })
+        .png()
+        .toBuffer();
     const red = async (width: number, height: number, size: number) => {
       const target = new Uint8Array(3 * size * size);
       await prepareImage(await black(width, height), { size, aspect: 'pad' }, target);
@@ -39,7 +42,9 @@ describe('prepareImage', () => {
   });
 
   it('refuses a strip whose square would not fit', async () => {
-    const strip = await sharp({ create: { width: 20000, height: 1, channels: 3, background: '#123' } }).png().toBuffer();
+    const strip = await sharp({ create: { width: 20000, height: 1, channels: 3, background: '#123' } })
+      .png()
+      .toBuffer();
     const error = await failure(prepareImage(strip, { size: 28, aspect: 'pad' }, new Uint8Array(3 * 28 * 28)));
     expect(error.code).to.equal('undecodable_image');
     expect(error.message).to.include('20000 x 1');

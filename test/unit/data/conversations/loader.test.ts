@@ -17,7 +17,10 @@ const patches = 3;
 const imageSize = 2;
 const imageBytes = 3 * imageSize ** 2;
 
-/** Sample i has 3 + i % 4 tokens, the last 1 + i % 3 of them learnt, 3 more in front where it has an image (i % 3 > 0), whose bytes are all i. */
+/**
+ * Sample i has 3 + i % 4 tokens, the last 1 + i % 3 of them learnt, 3 more in front where it has an image (i % 3 > 0), whose bytes are all
+ * i.
+ */
 interface TestSource extends SampleSource {
   reads: number[];
   copies: number;
@@ -54,12 +57,37 @@ function testSource(length: number, { broken = [], unlearnt = [] }: { broken?: n
   return source;
 }
 
-function options(source: SampleSource, changed: Partial<MicroBatchLoaderOptions> = {}, sampling: { batchSize?: number; gradAccum?: number; ranks?: number } = {}): MicroBatchLoaderOptions {
+function options(
+  source: SampleSource,
+  changed: Partial<MicroBatchLoaderOptions> = {},
+  sampling: { batchSize?: number; gradAccum?: number; ranks?: number } = {},
+): MicroBatchLoaderOptions {
   const { batchSize = 1, gradAccum = 6, ranks = 1 } = sampling;
-  const sampler = new UpdateSampler({ members: Uint32Array.from({ length: source.length }, (_, i) => i), lengths: source.lengths, batchSize, gradAccum, ranks, seed: 0, order: 'sequential' });
+  const sampler = new UpdateSampler({
+    members: Uint32Array.from({ length: source.length }, (_, i) => i),
+    lengths: source.lengths,
+    batchSize,
+    gradAccum,
+    ranks,
+    seed: 0,
+    order: 'sequential',
+  });
   const shape = { packing: true, batchSize, maxLength: 14, patches, ...changed };
   const slots = Array.from({ length: 2 }, () => new Uint8Array(imagesPerSlot(shape) * imageBytes));
-  return { source, sampler, slots, imageSize, normalisation: 'sample', rank: 0, ranks, startUpdate: 0, endUpdate: sampler.updatesPerEpoch, maxSkipped: 0, concurrency: 3, ...shape };
+  return {
+    source,
+    sampler,
+    slots,
+    imageSize,
+    normalisation: 'sample',
+    rank: 0,
+    ranks,
+    startUpdate: 0,
+    endUpdate: sampler.updatesPerEpoch,
+    maxSkipped: 0,
+    concurrency: 3,
+    ...shape,
+  };
 }
 
 /** Everything that a loader gives, and for each micro-batch the value of each image. */
@@ -71,7 +99,9 @@ async function consume(o: MicroBatchLoaderOptions): Promise<{ update: Update; ba
     for await (const batch of update.microBatches) {
       const slot = o.slots[batch.slot]!;
       const pixels = Array.from({ length: batch.images }, (_, image) => slot[image * imageBytes]!);
-      expect([...slot.subarray(0, batch.images * imageBytes)]).to.deep.equal(pixels.flatMap((value) => Array<number>(imageBytes).fill(value)));
+      expect([...slot.subarray(0, batch.images * imageBytes)]).to.deep.equal(
+        pixels.flatMap((value) => Array<number>(imageBytes).fill(value)),
+      );
       batches.push({ ...batch, pixels });
       loader.release(batch.slot);
     }
@@ -90,9 +120,21 @@ describe('MicroBatchLoader', () => {
   it('packs samples end to end, each with its image, its labels, its weight and its key', async () => {
     const source = testSource(14);
     const updates = await consume(options(source));
-    expect(updates.map(({ update }) => [update.update, update.epoch, update.samples])).to.deep.equal([[0, 0, 6], [1, 0, 6], [2, 0, 2]]);
+    expect(updates.map(({ update }) => [update.update, update.epoch, update.samples])).to.deep.equal([
+      [0, 0, 6],
+      [1, 0, 6],
+      [2, 0, 2],
+    ]);
     // Lengths: 3 7 8 6 6 7 | 5 9 6 4 8 9 | 3 7; first fit to 14: {0 1}, {2 3}, {4 5}.
-    expect(updates.map(({ batches }) => batches.map(samplesOf))).to.deep.equal([[[0, 1], [2, 3], [4, 5]], [[6, 7], [8, 9], [10], [11]], [[12, 13]]]);
+    expect(updates.map(({ batches }) => batches.map(samplesOf))).to.deep.equal([
+      [
+        [0, 1],
+        [2, 3],
+        [4, 5],
+      ],
+      [[6, 7], [8, 9], [10], [11]],
+      [[12, 13]],
+    ]);
     for (const { batches } of updates) {
       for (const batch of batches) {
         const samples = samplesOf(batch);
@@ -116,9 +158,15 @@ describe('MicroBatchLoader', () => {
       const sums = async (normalisation: 'sample' | 'token' | 'microbatch') => {
         const { batches } = (await consume(options(testSource(12), { normalisation, packing }, { batchSize: 3, gradAccum: 4 })))[0]!;
         const weights = new Map(batches.flatMap((batch) => samplesOf(batch).map((i, s) => [i, batch.weights[s]!])));
-        return { weights: Array.from({ length: 12 }, (_, i) => weights.get(i)), denominator: batches.reduce((sum, batch) => sum + batch.denominator, 0) };
+        return {
+          weights: Array.from({ length: 12 }, (_, i) => weights.get(i)),
+          denominator: batches.reduce((sum, batch) => sum + batch.denominator, 0),
+        };
       };
-      expect(await sums('sample')).to.deep.equal({ weights: Array.from({ length: 12 }, (_, i) => Math.fround(1 / (1 + (i % 3)))), denominator: 12 });
+      expect(await sums('sample')).to.deep.equal({
+        weights: Array.from({ length: 12 }, (_, i) => Math.fround(1 / (1 + (i % 3)))),
+        denominator: 12,
+      });
       expect(await sums('token')).to.deep.equal({ weights: Array(12).fill(1), denominator: 24 });
       // Each micro-batch has 1 + 2 + 3 labels.
       const { weights, denominator } = await sums('microbatch');
@@ -130,19 +178,39 @@ describe('MicroBatchLoader', () => {
   it('takes micro-batches as they are without packing, with room for their images', async () => {
     const o = options(testSource(10), { packing: false }, { batchSize: 4, gradAccum: 2 });
     expect(o.slots[0]!.length).to.equal(4 * imageBytes);
-    expect((await consume(o)).map(({ batches }) => batches.map(samplesOf))).to.deep.equal([[[0, 1, 2, 3], [4, 5, 6, 7]], [[8, 9]]]);
+    expect((await consume(o)).map(({ batches }) => batches.map(samplesOf))).to.deep.equal([
+      [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+      ],
+      [[8, 9]],
+    ]);
   });
 
   it('deals the micro-batches of an update to the ranks', async () => {
     const sampling = { batchSize: 2, gradAccum: 2, ranks: 2 };
     const byRank = await Promise.all([0, 1].map((rank) => consume(options(testSource(13), { rank, packing: false }, sampling))));
     expect(byRank.map((updates) => updates.map(({ batches }) => batches.map(samplesOf)))).to.deep.equal([
-      [[[0, 1], [4, 5]], [[8, 9], [12]]],
-      [[[2, 3], [6, 7]], [[10, 11]]],
+      [
+        [
+          [0, 1],
+          [4, 5],
+        ],
+        [[8, 9], [12]],
+      ],
+      [
+        [
+          [2, 3],
+          [6, 7],
+        ],
+        [[10, 11]],
+      ],
     ]);
     // The same samples as one rank has, with the same keys, weights and denominators.
     const parts = (updates: { batches: MicroBatch[] }[]) =>
-      updates.flatMap(({ batches }) => batches.flatMap((b) => samplesOf(b).map((i, s) => ({ i, key: b.sampleKeys[s], weight: b.weights[s] })))).sort((a, b) => a.i - b.i);
+      updates
+        .flatMap(({ batches }) => batches.flatMap((b) => samplesOf(b).map((i, s) => ({ i, key: b.sampleKeys[s], weight: b.weights[s] }))))
+        .sort((a, b) => a.i - b.i);
     const alone = await consume(options(testSource(13), {}, { ...sampling, gradAccum: 4, ranks: 1 }));
     expect(parts(byRank.flat())).to.deep.equal(parts(alone));
   });
@@ -167,11 +235,35 @@ describe('MicroBatchLoader', () => {
       const source = testSource(12, { broken: [1, 7, 11] });
       const o = options(source, { packing: false, maxSkipped: 3, skippedFile, endUpdate: 4 }, { batchSize: 3, gradAccum: 2 });
       const updates = await consume(o);
-      expect(updates.map(({ batches }) => batches.map(samplesOf))).to.deep.equal([[[0, 2], [3, 4, 5]], [[6, 8], [9, 10]], [[0, 2], [3, 4, 5]], [[6, 8], [9, 10]]]);
+      expect(updates.map(({ batches }) => batches.map(samplesOf))).to.deep.equal([
+        [
+          [0, 2],
+          [3, 4, 5],
+        ],
+        [
+          [6, 8],
+          [9, 10],
+        ],
+        [
+          [0, 2],
+          [3, 4, 5],
+        ],
+        [
+          [6, 8],
+          [9, 10],
+        ],
+      ]);
       expect(updates[0]!.batches[0]!.pixels).to.deep.equal([2]);
       expect(updates[0]!.batches[0]!.denominator).to.equal(2);
-      const lines = (await readFile(skippedFile, 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as { index: number; name: string });
-      expect(lines.map(({ index, name }) => [index, name]).sort()).to.deep.equal([[1, 'sample 1'], [11, 'sample 11'], [7, 'sample 7']]);
+      const lines = (await readFile(skippedFile, 'utf8'))
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as { index: number; name: string });
+      expect(lines.map(({ index, name }) => [index, name]).sort()).to.deep.equal([
+        [1, 'sample 1'],
+        [11, 'sample 11'],
+        [7, 'sample 7'],
+      ]);
       // A micro-batch of broken ones alone gives its slot back.
       const alone = await consume(options(testSource(6, { broken: [1, 2] }), { packing: false, maxSkipped: 2 }));
       expect(alone.map(({ batches }) => batches.map(samplesOf))).to.deep.equal([[[0], [3], [4], [5]]]);
@@ -211,7 +303,8 @@ describe('MicroBatchLoader', () => {
       const ended = failure(
         (async () => {
           const loader = new MicroBatchLoader(o);
-          for await (const update of loader) for await (const { slot } of update.microBatches) if (when === 'while decoding') loader.release(slot);
+          for await (const update of loader)
+            for await (const { slot } of update.microBatches) if (when === 'while decoding') loader.release(slot);
         })(),
       );
       await new Promise((resolve) => setTimeout(resolve, 10));
@@ -236,9 +329,21 @@ describe('MicroBatchLoader', () => {
           pixel_values: { dtype: 'F32', shape: [3, 3, imageSize, imageSize], values: pixels },
         }),
       });
-      const source = await openSamples(join(folder, 'a.safetensors'), { size: imageSize, aspect: 'pad', tokenizer: null, patches, imageToken: 9, maxLength: 15, missing: 'error', verifyImages: false });
+      const source = await openSamples(join(folder, 'a.safetensors'), {
+        size: imageSize,
+        aspect: 'pad',
+        tokenizer: null,
+        patches,
+        imageToken: 9,
+        maxLength: 15,
+        missing: 'error',
+        verifyImages: false,
+      });
       const slots = [new Float32Array(3 * imageBytes)];
-      const loader = new MicroBatchLoader({ ...options(source, { maxLength: 15 }), slots: slots.map((slot) => new Uint8Array(slot.buffer)) });
+      const loader = new MicroBatchLoader({
+        ...options(source, { maxLength: 15 }),
+        slots: slots.map((slot) => new Uint8Array(slot.buffer)),
+      });
       const batches: MicroBatch[] = [];
       for await (const update of loader) {
         for await (const batch of update.microBatches) {
@@ -249,7 +354,9 @@ describe('MicroBatchLoader', () => {
       expect(batches).to.have.length(1);
       expect([...batches[0]!.tokens]).to.deep.equal(ids.map((id) => (id === 9 ? -200 : id)));
       expect([batches[0]!.images, [...batches[0]!.imageRows]]).to.deep.equal([2, [0, 1, 2, 3, 4, 5]]);
-      expect([...slots[0]!.subarray(0, 2 * imageBytes)]).to.deep.equal([...Float32Array.from([...pixels.slice(0, imageBytes), ...pixels.slice(2 * imageBytes)])]);
+      expect([...slots[0]!.subarray(0, 2 * imageBytes)]).to.deep.equal([
+        ...Float32Array.from([...pixels.slice(0, imageBytes), ...pixels.slice(2 * imageBytes)]),
+      ]);
       await source.close();
     });
   });

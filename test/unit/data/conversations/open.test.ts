@@ -17,12 +17,19 @@ const tokenizer = new TextTokenizer(json, config, 'scenes');
 const options: SampleOptions = { size: 28, aspect: 'pad', tokenizer, patches: 4, maxLength: 2048, missing: 'error', verifyImages: false };
 
 const turns = (...values: string[]) => values.map((value, i) => ({ from: i % 2 === 0 ? 'human' : 'gpt', value }));
-const good = { id: 'a', image: 'a.png', conversations: turns('<image>\nHow many shapes are there?', '3', 'Where is the red star?', 'top left') };
+const good = {
+  id: 'a',
+  image: 'a.png',
+  conversations: turns('<image>\nHow many shapes are there?', '3', 'Where is the red star?', 'top left'),
+};
 const text = { id: 'b', model: '', conversations: turns('How many shapes?', '2') };
 
 async function inData<T>(records: unknown, f: (file: string, folder: string) => Promise<T>): Promise<T> {
   return inFolder(async (folder) => {
-    const image = (width: number, height: number) => sharp({ create: { width, height, channels: 3, background: '#102030' } }).png().toBuffer();
+    const image = (width: number, height: number) =>
+      sharp({ create: { width, height, channels: 3, background: '#102030' } })
+        .png()
+        .toBuffer();
     await write(folder, { 'data.json': JSON.stringify(records), 'a.png': await image(30, 20), 'sub/b.png': await image(9, 20) });
     return f(join(folder, 'data.json'), folder);
   });
@@ -93,7 +100,10 @@ describe('openSamples: conversations', () => {
       const reportFile = join(folder, 'report.jsonl');
       const source = await openSamples(file, { ...options, reportFile });
       expect([source.length, source.skipped]).to.deep.equal([2, 6]);
-      const lines = (await readFile(reportFile, 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as { record: number; id: string; reason: string });
+      const lines = (await readFile(reportFile, 'utf8'))
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line) as { record: number; id: string; reason: string });
       expect(lines.map(({ record, id, reason }) => [record, id, reason])).to.deep.equal([
         [0, 'none', 'found no conversation'],
         [1, 'empty', 'found no conversation'],
@@ -114,12 +124,23 @@ describe('openSamples: conversations', () => {
     await inData(records, async (file, folder) => {
       await write(folder, { 'empty.png': '' });
       const reportFile = join(folder, 'report.jsonl');
-      const reasons = async () => (await readFile(reportFile, 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as { record: number; image: string; reason: string });
+      const reasons = async () =>
+        (await readFile(reportFile, 'utf8'))
+          .trim()
+          .split('\n')
+          .map((line) => JSON.parse(line) as { record: number; image: string; reason: string });
       const error = await failure(openSamples(file, { ...options, reportFile }));
       expect(error.code).to.equal('missing_images');
-      expect(error.message).to.include('expected 6 images').and.include('found 5').and.include('gone.png (no such file)').and.include('--missing skip');
+      expect(error.message)
+        .to.include('expected 6 images')
+        .and.include('found 5')
+        .and.include('gone.png (no such file)')
+        .and.include('--missing skip');
       const listed = await reasons();
-      expect(listed.map(({ record, image }) => [record, image])).to.deep.equal([...missing.map((image, i) => [i + 1, image]), [6, 'gone.png']]);
+      expect(listed.map(({ record, image }) => [record, image])).to.deep.equal([
+        ...missing.map((image, i) => [i + 1, image]),
+        [6, 'gone.png'],
+      ]);
       expect(listed.map(({ reason }) => reason).slice(0, 5)).to.deep.equal([
         'found no such file',
         'found a path that leads out of the folder of images',
@@ -148,7 +169,9 @@ describe('openSamples: conversations', () => {
       expect(error.code).to.equal('undecodable_image');
       expect(error.message).to.include('broken.png: ');
       await unverified.close();
-      expect((await failure(openSamples(file, { ...options, verifyImages: true }))).message).to.include('broken.png (expected an image that can be decoded');
+      expect((await failure(openSamples(file, { ...options, verifyImages: true }))).message).to.include(
+        'broken.png (expected an image that can be decoded',
+      );
       const source = await openSamples(file, { ...options, verifyImages: true, missing: 'skip' });
       expect(source.length).to.equal(1);
       await source.close();
@@ -156,7 +179,11 @@ describe('openSamples: conversations', () => {
   });
 
   it('has a fingerprint of the text and of what is used of it', async () => {
-    const fingerprint = (records: unknown, changed: Partial<SampleOptions> = {}, before: (folder: string) => Promise<unknown> = async () => {}) =>
+    const fingerprint = (
+      records: unknown,
+      changed: Partial<SampleOptions> = {},
+      before: (folder: string) => Promise<unknown> = async () => {},
+    ) =>
       inData(records, async (file, folder) => {
         await before(folder);
         const source = await openSamples(file, { ...options, ...changed });
@@ -202,9 +229,13 @@ describe('openSamples: conversations', () => {
         expect(source.length).to.equal(1);
         await source.close();
       });
-      const error = await withEnvironment({ KUEA_DATA: join(folder, 'coco'), HF_ENDPOINT: 'http://127.0.0.1:9' }, () => failure(openSamples('llava-665k', options)));
+      const error = await withEnvironment({ KUEA_DATA: join(folder, 'coco'), HF_ENDPOINT: 'http://127.0.0.1:9' }, () =>
+        failure(openSamples('llava-665k', options)),
+      );
       expect(error.code).to.equal('data_not_found');
-      expect(error.message).to.include(`no llava_v1_5_mix665k.json in ${join(folder, 'coco')} ($KUEA_DATA)`).and.include('liuhaotian/LLaVA-Instruct-150K');
+      expect(error.message)
+        .to.include(`no llava_v1_5_mix665k.json in ${join(folder, 'coco')} ($KUEA_DATA)`)
+        .and.include('liuhaotian/LLaVA-Instruct-150K');
     });
   });
 });
@@ -246,11 +277,15 @@ describe('openSamples: ids', () => {
         return openSamples(file, { ...tokenized, ...more });
       };
       expect((await failure(opened({}, { imageToken: undefined }))).message).to.include('image_token_index');
-      expect((await failure(opened({ labels: { dtype: 'I64', shape: [2, 12], values: labels } }))).message).to.include('"labels" as I64 [3, 8]').and.include('I64 [2, 12]');
+      expect((await failure(opened({ labels: { dtype: 'I64', shape: [2, 12], values: labels } }))).message)
+        .to.include('"labels" as I64 [3, 8]')
+        .and.include('I64 [2, 12]');
       expect((await failure(opened({ input_ids: { dtype: 'I32', shape: [3, 8], values: ids } }))).message).to.include('found I32');
       expect((await failure(opened({}, { size: 4 }))).message).to.include('[3, 3, 4, 4]');
       const five = await opened({ input_ids: { dtype: 'I64', shape: [3, 8], values: ids.map((id, i) => (i === 6 ? 9 : id)) } });
-      expect((await failure(five.read(0))).message).to.include('4 times').and.include('found it 5 times');
+      expect((await failure(five.read(0))).message)
+        .to.include('4 times')
+        .and.include('found it 5 times');
       await five.close();
       const huge = await opened({ input_ids: { dtype: 'I64', shape: [3, 8], values: ids.map((id, i) => (i === 0 ? 2 ** 40 : id)) } });
       expect((await failure(huge.read(0))).message).to.include('32 bits at [0, 0]');

@@ -24,7 +24,14 @@ async function scan(content: string | Uint8Array): Promise<{ found: unknown[]; b
 describe('scanRecords', () => {
   it('finds each record and its place, in an array and in lines', async () => {
     const lines = records.map((record) => JSON.stringify(record));
-    for (const content of [JSON.stringify(records), JSON.stringify(records, null, 2), ` [ ${lines.join(' ,\n')} ] \n`, `\ufeff${JSON.stringify(records)}`, lines.join('\n'), `${lines.join('\n\n')}\r\n`]) {
+    for (const content of [
+      JSON.stringify(records),
+      JSON.stringify(records, null, 2),
+      ` [ ${lines.join(' ,\n')} ] \n`,
+      `\ufeff${JSON.stringify(records)}`,
+      lines.join('\n'),
+      `${lines.join('\n\n')}\r\n`,
+    ]) {
       const { found, bytes, sha256 } = await scan(content);
       expect(found).to.deep.equal(records);
       expect(bytes.map((text) => JSON.parse(text) as unknown)).to.deep.equal(records);
@@ -34,8 +41,13 @@ describe('scanRecords', () => {
   });
 
   it('finds records that lie across the pieces in which the file is read', async () => {
-    // The pieces have 4 MiB; the second record is longer than one, and the later ones meet edges within a string, an escape and a character.
-    const long = [{ a: 'x' }, { b: '\\"]}'.repeat(1 << 20) }, ...Array.from({ length: 40 }, (_, i) => ({ c: '{"é'.repeat(60000 + 37 * i) }))];
+    // The pieces have 4 MiB; the second record is longer than one, and the later ones meet edges within a string, an escape and a
+    // character.
+    const long = [
+      { a: 'x' },
+      { b: '\\"]}'.repeat(1 << 20) },
+      ...Array.from({ length: 40 }, (_, i) => ({ c: '{"é'.repeat(60000 + 37 * i) })),
+    ];
     const texts = long.map((record) => JSON.stringify(record));
     await inFolder(async (folder) => {
       await write(folder, { 'data.json': `[${texts.join(',')}]` });

@@ -10,7 +10,16 @@ const sorted = (list: Iterable<number>) => [...list].sort((a, b) => a - b);
 const lengths = Int32Array.from({ length: 1011 }, (_, i) => (1 + ((i * 31) % 97)) * (i % 9 === 4 ? -1 : 1));
 
 function sampler(changed: Partial<UpdateSamplerOptions> = {}): UpdateSampler {
-  return new UpdateSampler({ members: all(lengths.length), lengths, batchSize: 2, gradAccum: 4, ranks: 2, seed: 7, order: 'modality-length', ...changed });
+  return new UpdateSampler({
+    members: all(lengths.length),
+    lengths,
+    batchSize: 2,
+    gradAccum: 4,
+    ranks: 2,
+    seed: 7,
+    order: 'modality-length',
+    ...changed,
+  });
 }
 
 describe('UpdateSampler', () => {
@@ -36,7 +45,9 @@ describe('UpdateSampler', () => {
       else expect(epochs[0]).not.to.deep.equal(epochs[1]);
       // A new sampler, any order of asking.
       for (const update of [updatesPerEpoch + 3, 2, updatesPerEpoch - 1]) {
-        expect([...sampler({ members, order }).indices(update)]).to.deep.equal(epochs[Math.floor(update / updatesPerEpoch)]![update % updatesPerEpoch]);
+        expect([...sampler({ members, order }).indices(update)]).to.deep.equal(
+          epochs[Math.floor(update / updatesPerEpoch)]![update % updatesPerEpoch],
+        );
       }
       if (order !== 'sequential') expect([...sampler({ members, order, seed: 8 }).indices(0)]).not.to.deep.equal(epochs[0]![0]);
       expect([s.epochOf(updatesPerEpoch - 1), s.epochOf(updatesPerEpoch)]).to.deep.equal([0, 1]);
@@ -63,7 +74,11 @@ describe('UpdateSampler', () => {
     const spread = (of: (update: Uint32Array) => Uint32Array) => {
       let sum = 0;
       for (let u = 0; u < 62; u++) {
-        const words = Array.from({ length: 8 }, (_, m) => of(s.indices(u)).subarray(2 * m, 2 * m + 2).reduce((n, i) => n + Math.abs(lengths[i]!), 0));
+        const words = Array.from({ length: 8 }, (_, m) =>
+          of(s.indices(u))
+            .subarray(2 * m, 2 * m + 2)
+            .reduce((n, i) => n + Math.abs(lengths[i]!), 0),
+        );
         sum += Math.max(...words) - Math.min(...words);
       }
       return sum / 62;
@@ -76,18 +91,27 @@ describe('UpdateSampler', () => {
     const words = Int32Array.from([2, 9, 3, 8, 4, 7, 5, 6]);
     const s = sampler({ members: all(8), lengths: words, ranks: 1 });
     const batches = Array.from({ length: 4 }, (_, m) => [...s.indices(0).subarray(2 * m, 2 * m + 2)].map((i) => words[i]!));
-    expect(batches).to.deep.equal([[9, 2], [8, 3], [7, 4], [6, 5]]);
+    expect(batches).to.deep.equal([
+      [9, 2],
+      [8, 3],
+      [7, 4],
+      [6, 5],
+    ]);
     // A full micro-batch takes no more, however short it is.
     const uneven = Int32Array.from([1, 1, 1, 1, 1, 1, 1, 50]);
     const u = sampler({ members: all(8), lengths: uneven, ranks: 1 });
-    expect(Array.from({ length: 4 }, (_, m) => [...u.indices(0).subarray(2 * m, 2 * m + 2)].reduce((n, i) => n + uneven[i]!, 0))).to.deep.equal([51, 2, 2, 2]);
+    expect(
+      Array.from({ length: 4 }, (_, m) => [...u.indices(0).subarray(2 * m, 2 * m + 2)].reduce((n, i) => n + uneven[i]!, 0)),
+    ).to.deep.equal([51, 2, 2, 2]);
     // One that does not come out even is dealt in turn.
     const five = sampler({ members: all(5), lengths: words, ranks: 1 });
     expect(Array.from(five.indices(0), (i) => words[i]!)).to.deep.equal([9, 2, 8, 4, 3]);
   });
 
   it('refuses to deal nothing', () => {
-    expect(() => sampler({ members: all(0) })).to.throw(KueaError).with.property('code', 'data_empty');
+    expect(() => sampler({ members: all(0) }))
+      .to.throw(KueaError)
+      .with.property('code', 'data_empty');
   });
 });
 

@@ -20,7 +20,10 @@ function rgb({ data, channels }: Pixels): Uint8Array {
 
 describe('decode', () => {
   it('gives the bytes of Pillow\'s convert("RGB") for every golden file, whatever its mode, by path and from memory', async () => {
-    const { cases } = await goldenJson<{ cases: { file: string; width: number; height: number; rgb: string }[] }>('pixels', 'expected.json');
+    const { cases } = await goldenJson<{ cases: { file: string; width: number; height: number; rgb: string }[] }>(
+      'pixels',
+      'expected.json',
+    );
     expect(cases.length).to.be.at.least(40);
     for (const { file, width, height, rgb: sha256 } of cases) {
       for (const image of [input(file), await readFile(input(file))]) {
@@ -32,7 +35,17 @@ describe('decode', () => {
   });
 
   it('refuses truncated files of every format', async () => {
-    for (const file of ['jpeg-420.jpg', 'jpeg-progressive.jpg', 'jpeg-grey.jpg', 'jpeg-cmyk.jpg', 'png-rgba.png', 'png-16bit-grey.png', 'webp-lossy.webp', 'gif.gif', 'tiff-grey.tif']) {
+    for (const file of [
+      'jpeg-420.jpg',
+      'jpeg-progressive.jpg',
+      'jpeg-grey.jpg',
+      'jpeg-cmyk.jpg',
+      'png-rgba.png',
+      'png-16bit-grey.png',
+      'webp-lossy.webp',
+      'gif.gif',
+      'tiff-grey.tif',
+    ]) {
       const bytes = await readFile(input(file));
       for (const length of [5, 60, bytes.length >> 1, bytes.length - 40]) {
         const error = await failure(decode(bytes.subarray(0, length)));
@@ -43,7 +56,12 @@ describe('decode', () => {
 
   it('says what it found instead of an image', async () => {
     await inFolder(async (folder) => {
-      await write(folder, { 'text.jpg': 'a text file\n', 'empty.jpg': '', 'bitmap.bmp': 'BM\0\0', 'drawing.jpg': '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>' });
+      await write(folder, {
+        'text.jpg': 'a text file\n',
+        'empty.jpg': '',
+        'bitmap.bmp': 'BM\0\0',
+        'drawing.jpg': '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+      });
       await mkdir(join(folder, 'folder.jpg'));
       const message = async (name: string) => {
         const { code, message: text } = await failure(decode(join(folder, name)));
@@ -79,7 +97,14 @@ describe('decode', () => {
   it('survives random damage: pixels of the right size, or undecodable_image', async () => {
     let seed = 1;
     const random = (n: number) => (seed = (Math.imul(seed, 1103515245) + 12345) >>> 0) % n;
-    for (const file of ['jpeg-restart.jpg', 'jpeg-ycck.jpg', 'png-palette-transparent.png', 'webp-alpha.webp', 'gif-animated.gif', 'tiff-grey.tif']) {
+    for (const file of [
+      'jpeg-restart.jpg',
+      'jpeg-ycck.jpg',
+      'png-palette-transparent.png',
+      'webp-alpha.webp',
+      'gif-animated.gif',
+      'tiff-grey.tif',
+    ]) {
       const whole = await readFile(input(file));
       for (let trial = 0; trial < 25; trial++) {
         const bytes = Buffer.from(whole);

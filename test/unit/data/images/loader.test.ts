@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { Loader, type FilledSlot, type LoaderOptions } from '../../../../lib/data/images/loader.js';
+import { type FilledSlot, Loader, type LoaderOptions } from '../../../../lib/data/images/loader.js';
 import { preprocess } from '../../../../lib/data/images/preprocess.js';
 import { Sampler } from '../../../../lib/data/images/sampler.js';
 import type { EncodedSource, PixelSource } from '../../../../lib/data/images/source.js';
@@ -21,7 +21,18 @@ interface MemorySource extends EncodedSource {
 
 /** Images of the golden set, in memory; `broken` ones are not decodable, and every read takes a while that differs from image to image. */
 async function memorySource(broken: readonly number[] = []): Promise<MemorySource> {
-  const files = ['jpeg-restart.jpg', 'jpeg-grey.jpg', 'png-three-by-two.png', 'png-palette.png', 'jpeg-rgb.jpg', 'png-la.png', 'gif.gif', 'jpeg-ycck.jpg', 'png-1bit.png', 'png-upscaled.png'];
+  const files = [
+    'jpeg-restart.jpg',
+    'jpeg-grey.jpg',
+    'png-three-by-two.png',
+    'png-palette.png',
+    'jpeg-rgb.jpg',
+    'png-la.png',
+    'gif.gif',
+    'jpeg-ycck.jpg',
+    'png-1bit.png',
+    'png-upscaled.png',
+  ];
   const images = await Promise.all(files.map((file) => readFile(golden('pixels', 'inputs', file))));
   const source: MemorySource = {
     kind: 'folder',
@@ -42,7 +53,17 @@ async function memorySource(broken: readonly number[] = []): Promise<MemorySourc
 function options(source: LoaderOptions['source'], changed: Partial<LoaderOptions> = {}, shuffle = false): LoaderOptions {
   const sampler = new Sampler({ length: source.length, batchSize: 4, seed: 1, shuffle });
   const slots = Array.from({ length: 2 }, () => new Uint8Array(4 * imageBytes));
-  return { source, sampler, slots, preprocessing, startStep: 0, endStep: 2 * sampler.stepsPerEpoch, maxSkipped: 0, concurrency: 3, ...changed };
+  return {
+    source,
+    sampler,
+    slots,
+    preprocessing,
+    startStep: 0,
+    endStep: 2 * sampler.stepsPerEpoch,
+    maxSkipped: 0,
+    concurrency: 3,
+    ...changed,
+  };
 }
 
 async function pixelsOf(source: EncodedSource, i: number): Promise<Uint8Array> {
@@ -70,7 +91,12 @@ describe('Loader', () => {
   it("fills batches in the sampler's order, whichever image is ready first", async () => {
     const o = options(await memorySource(), {}, true);
     const batches = await consume(o);
-    expect(batches.map(({ step, epoch, count }) => [step, epoch, count])).to.deep.equal([[0, 0, 4], [1, 0, 4], [2, 1, 4], [3, 1, 4]]);
+    expect(batches.map(({ step, epoch, count }) => [step, epoch, count])).to.deep.equal([
+      [0, 0, 4],
+      [1, 0, 4],
+      [2, 1, 4],
+      [3, 1, 4],
+    ]);
     for (const { step, rows, decodeMs, waitMs } of batches) {
       expect(rows).to.deep.equal(o.sampler.batchIndices(step));
       expect(decodeMs).to.be.above(0);
@@ -110,10 +136,22 @@ describe('Loader', () => {
       const skippedFile = join(folder, 'skipped.jsonl');
       const source = await memorySource([1, 6]);
       const batches = await consume(options(source, { maxSkipped: 2, skippedFile }));
-      expect(batches.map(({ rows }) => [...rows])).to.deep.equal([[0, 2, 3], [4, 5, 7], [0, 2, 3], [4, 5, 7]]);
-      const lines = async () => (await readFile(skippedFile, 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as { index: number; name: string; reason: string });
+      expect(batches.map(({ rows }) => [...rows])).to.deep.equal([
+        [0, 2, 3],
+        [4, 5, 7],
+        [0, 2, 3],
+        [4, 5, 7],
+      ]);
+      const lines = async () =>
+        (await readFile(skippedFile, 'utf8'))
+          .trim()
+          .split('\n')
+          .map((line) => JSON.parse(line) as { index: number; name: string; reason: string });
       const listed = await lines();
-      expect(listed.map(({ index, name }) => [index, name]).sort()).to.deep.equal([[1, 'jpeg-grey.jpg'], [6, 'gif.gif']]);
+      expect(listed.map(({ index, name }) => [index, name]).sort()).to.deep.equal([
+        [1, 'jpeg-grey.jpg'],
+        [6, 'gif.gif'],
+      ]);
       expect(listed[0]!.reason).to.include('starts with "broken"');
 
       // A crash in the middle of a line: that image is listed again, the other is not.
@@ -196,7 +234,9 @@ describe('Loader', () => {
         expect([...rows]).to.deep.equal([0, 1, 2, 3]);
         expect([...o.slots[slot]!]).to.deep.equal([...Array(48).keys()]);
       }
-      expect(() => new Loader({ ...o, preprocessing })).to.throw(KueaError).with.property('code', 'pixel_size');
+      expect(() => new Loader({ ...o, preprocessing }))
+        .to.throw(KueaError)
+        .with.property('code', 'pixel_size');
       await source.close();
     });
   });

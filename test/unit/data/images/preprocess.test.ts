@@ -46,7 +46,8 @@ describe('preprocess', () => {
     }
     expect(await both('jpeg-420.jpg', 224, 224)).to.be.below(0.5);
     expect(await both('jpeg-420.jpg', 256, 224)).to.be.below(0.5);
-    for (const file of ['jpeg-cmyk.jpg', 'jpeg-ycck.jpg', 'png-16bit-grey.png', 'gif-transparent.gif']) expect(await both(file, 64, 64), file).to.equal(0);
+    for (const file of ['jpeg-cmyk.jpg', 'jpeg-ycck.jpg', 'png-16bit-grey.png', 'gif-transparent.gif'])
+      expect(await both(file, 64, 64), file).to.equal(0);
     expect(await both('jpeg-420.jpg', 50, 64)).to.equal(0);
   });
 

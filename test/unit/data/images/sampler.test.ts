@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { expect } from 'chai';
 
 import { permutation, Sampler } from '../../../../lib/data/images/sampler.js';
-import { KueaError } from '../../../../lib/errors.js';
+import type { KueaError } from '../../../../lib/errors.js';
 import { goldenJson } from './support.js';
 
 const all = (sampler: Sampler, epoch: number) =>
@@ -12,7 +12,10 @@ const ascending = (values: number[]) => [...values].sort((a, b) => a - b);
 
 describe('permutation', () => {
   it('equals an implementation of its own in Python, for ever', async () => {
-    const rows = await goldenJson<{ n: number; seed: number; epoch: number; first: number[]; sha256: string }[]>('sampler', 'permutations.json');
+    const rows = await goldenJson<{ n: number; seed: number; epoch: number; first: number[]; sha256: string }[]>(
+      'sampler',
+      'permutations.json',
+    );
     for (const { n, seed, epoch, first, sha256 } of rows) {
       const order = permutation(n, seed, epoch);
       expect([...order.subarray(0, 12)]).to.deep.equal(first);
@@ -41,10 +44,15 @@ describe('Sampler', () => {
     const whole = new Sampler(options);
     for (const worldSize of [1, 2, 3, 7]) {
       const ranks = Array.from({ length: worldSize }, (_, rank) => new Sampler({ ...options, rank, worldSize }));
-      expect(ranks.map(({ rankBatchSize }) => rankBatchSize)).to.deep.equal(Array.from({ length: worldSize }, (_, rank) => Math.floor(7 / worldSize) + (rank < 7 % worldSize ? 1 : 0)));
+      expect(ranks.map(({ rankBatchSize }) => rankBatchSize)).to.deep.equal(
+        Array.from({ length: worldSize }, (_, rank) => Math.floor(7 / worldSize) + (rank < 7 % worldSize ? 1 : 0)),
+      );
       // The last one of the epoch has 4 images, fewer than 7 ranks.
       for (let step = 0; step < 2 * whole.stepsPerEpoch; step++) {
-        expect(ranks.flatMap((sampler) => [...sampler.batchIndices(step)]), `step ${step}, ${worldSize} ranks`).to.deep.equal([...whole.batchIndices(step)]);
+        expect(
+          ranks.flatMap((sampler) => [...sampler.batchIndices(step)]),
+          `step ${step}, ${worldSize} ranks`,
+        ).to.deep.equal([...whole.batchIndices(step)]);
       }
     }
   });
@@ -54,7 +62,11 @@ describe('Sampler', () => {
     const whole = new Sampler(options);
     const batches = Array.from({ length: 20 }, (_, step) => whole.batchIndices(step));
     const resumed = new Sampler(options);
-    expect([resumed.batchIndices(13), resumed.batchIndices(2), resumed.batchIndices(19)]).to.deep.equal([batches[13], batches[2], batches[19]]);
+    expect([resumed.batchIndices(13), resumed.batchIndices(2), resumed.batchIndices(19)]).to.deep.equal([
+      batches[13],
+      batches[2],
+      batches[19],
+    ]);
     expect(whole.epochOf(11)).to.equal(1);
   });
 

@@ -108,13 +108,19 @@ describe('folders', () => {
 describe('tar shards', () => {
   it("are indexed as Python's tarfile does: GNU, pax and ustar names", async () => {
     const tars = await goldenJson<Record<string, { path: string; offset: number; size: number }[]>>('sources', 'tars.json');
-    for (const [format, members] of Object.entries(tars)) expect(await indexTar(golden('sources', `${format}.tar`)), format).to.deep.equal(members);
+    for (const [format, members] of Object.entries(tars))
+      expect(await indexTar(golden('sources', `${format}.tar`)), format).to.deep.equal(members);
   });
 
   it('give the image of each sample', async () => {
     const source = (await openSource(golden('sources', 'gnu.tar'))) as EncodedSource;
     expect(names(source).map((name) => name.slice(0, 24))).to.deep.equal([
-      'gnu.tar/000.jpg', 'gnu.tar/001.PNG', 'gnu.tar/folder/002.jpg', 'gnu.tar/folder/long-long', 'gnu.tar/xxxxxxxxxxxxxxxx', 'gnu.tar/naïve.jpg',
+      'gnu.tar/000.jpg',
+      'gnu.tar/001.PNG',
+      'gnu.tar/folder/002.jpg',
+      'gnu.tar/folder/long-long',
+      'gnu.tar/xxxxxxxxxxxxxxxx',
+      'gnu.tar/naïve.jpg',
     ]);
     // Member i of the golden tars is filled with the letter A + i.
     expect(await text(source, 1)).to.equal('C'.repeat(513));
@@ -163,7 +169,10 @@ describe('tar shards', () => {
       await writeFile(shard, tar.subarray(0, last.offset + last.size - 1));
       const cut = await failure(openSource(shard));
       expect(cut.code).to.equal('truncated_shard');
-      expect(cut.message).to.include(shard).and.include(`offset ${last.offset - 512}`).and.include(last.path);
+      expect(cut.message)
+        .to.include(shard)
+        .and.include(`offset ${last.offset - 512}`)
+        .and.include(last.path);
       await truncate(shard, last.offset - 100);
       expect((await failure(openSource(shard))).code).to.equal('truncated_shard');
       // Without the closing blocks, but whole.

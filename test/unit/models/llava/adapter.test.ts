@@ -3,17 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { expect } from 'chai';
-
-import type { NativeLoraTrainer, TensorBytes } from '../../../../lib/native/addon.js';
-import { loadAddon } from '../../../../lib/native/load.js';
-import { openAdapter } from '../../../../lib/models/llava/adapter.js';
-import { toBytes } from '../../../../lib/files/tensors.js';
-import type { Json } from '../../../../lib/models/model-folder.js';
-import { openLlava, type LlavaWeights, type OpenLlavaOptions } from '../../../../lib/models/llava/open.js';
 import { buildHeader, readSafetensors } from '../../../../lib/files/safetensors.js';
+import { toBytes } from '../../../../lib/files/tensors.js';
 import { readTorchFile } from '../../../../lib/files/torch-file.js';
 import { writeTorchFile } from '../../../../lib/files/torch-writer.js';
+import { openAdapter } from '../../../../lib/models/llava/adapter.js';
+import { type LlavaWeights, type OpenLlavaOptions, openLlava } from '../../../../lib/models/llava/open.js';
 import { writeAdapter } from '../../../../lib/models/llava/write-adapter.js';
+import type { Json } from '../../../../lib/models/model-folder.js';
+import type { NativeLoraTrainer, TensorBytes } from '../../../../lib/native/addon.js';
+import { loadAddon } from '../../../../lib/native/load.js';
 import { bytesOf, changed, expected, failure, golden, hashes, manifest } from './support.js';
 
 const { rank, alpha } = manifest;
@@ -22,12 +21,21 @@ const { rank, alpha } = manifest;
 function trainerOf(sources: Map<string, TensorBytes>): Pick<NativeLoraTrainer, 'parameters' | 'write'> {
   return {
     parameters: Array.from(sources, ([name, { shape }]) => ({ name, shape })),
-    write: (file, header, steps) => loadAddon().writeTensors(file, header, steps.map((step) => ('parameter' in step ? { source: sources.get(step.parameter)! } : step))),
+    write: (file, header, steps) =>
+      loadAddon().writeTensors(
+        file,
+        header,
+        steps.map((step) => ('parameter' in step ? { source: sources.get(step.parameter)! } : step)),
+      ),
   };
 }
 
 const trainedSources = ({ adapter, model }: LlavaWeights) =>
-  new Map([...adapter!.weights, ...model.weights.filter(({ parameter }) => parameter.startsWith('model.mm_projector.'))].map(({ parameter, source }) => [parameter, source]));
+  new Map(
+    [...adapter!.weights, ...model.weights.filter(({ parameter }) => parameter.startsWith('model.mm_projector.'))].map(
+      ({ parameter, source }) => [parameter, source],
+    ),
+  );
 
 describe('LoRA adapters on disk', () => {
   let work: string;
@@ -42,7 +50,10 @@ describe('LoRA adapters on disk', () => {
         expect(adapter).to.include({ rank, alpha, dropout: 0.05, trainedOn: null });
         expect(hashes(adapter!.weights)).to.deep.equal(manifest.lora);
         const projector = name === 'adapter-original' ? manifest.projector : {};
-        expect(hashes(model.weights)).to.deep.equal({ ...expected(base === 'original' ? manifest.vocabulary : manifest.rows), ...projector });
+        expect(hashes(model.weights)).to.deep.equal({
+          ...expected(base === 'original' ? manifest.vocabulary : manifest.rows),
+          ...projector,
+        });
       }
     });
   }
@@ -71,15 +82,24 @@ describe('LoRA adapters on disk', () => {
     [{ r: 3 }, 'bad_weights', /misshapen base_model\.model\.model\.layers\.0\.self_attn\.q_proj\.lora_A\.weight \[2, 16\] where \[3, 16\]/],
   ];
   for (const [change, code, message] of refusals) {
-    it(`are refused with ${Object.entries(change).map(([key, value]) => `${key} ${JSON.stringify(value)}`).join()}`, async () => {
-      const refused = await failure(openLlava(golden('original'), { adapter: changed(work, 'adapter-original', change, 'adapter_config.json') }));
+    it(`are refused with ${Object.entries(change)
+      .map(([key, value]) => `${key} ${JSON.stringify(value)}`)
+      .join()}`, async () => {
+      const refused = await failure(
+        openLlava(golden('original'), { adapter: changed(work, 'adapter-original', change, 'adapter_config.json') }),
+      );
       expect(refused.code).to.equal(code);
       expect(refused.message).to.match(message);
     });
   }
 
   it('may say more than we know', async () => {
-    const folder = changed(work, 'adapter-original', { invented_config: { a: 1 }, target_modules: '.*proj', modules_to_save: [], use_dora: null }, 'adapter_config.json');
+    const folder = changed(
+      work,
+      'adapter-original',
+      { invented_config: { a: 1 }, target_modules: '.*proj', modules_to_save: [], use_dora: null },
+      'adapter_config.json',
+    );
     expect((await openAdapter(folder)).rank).to.equal(rank);
   });
 
@@ -87,23 +107,38 @@ describe('LoRA adapters on disk', () => {
   async function renamed(rename: (name: string) => string | null): Promise<string> {
     const folder = changed(work, 'adapter-hf-old', {}, 'adapter_config.json');
     const { tensors } = await readSafetensors(golden('adapter-hf-old/adapter_model.safetensors'));
-    const kept = Array.from(tensors, ([name, tensor]) => ({ name: rename(name), source: toBytes(name, tensor) })).filter((t): t is { name: string; source: TensorBytes } => t.name !== null);
+    const kept = Array.from(tensors, ([name, tensor]) => ({ name: rename(name), source: toBytes(name, tensor) })).filter(
+      (t): t is { name: string; source: TensorBytes } => t.name !== null,
+    );
     const header = buildHeader(kept.map(({ name, source: { shape } }) => ({ name, dtype: 'F32', shape })));
     writeFileSync(join(folder, 'adapter_model.safetensors'), Buffer.concat([header, ...kept.map(({ source }) => bytesOf(source))]));
     return folder;
   }
 
   it('of which a tensor binds to nothing, or is missing, are an error that names it', async () => {
-    const open = async (rename: (name: string) => string | null) => failure(openLlava(golden('hf-old'), { adapter: await renamed(rename) }));
+    const open = async (rename: (name: string) => string | null) =>
+      failure(openLlava(golden('hf-old'), { adapter: await renamed(rename) }));
     const q = 'layers.1.self_attn.q_proj';
-    expect(await open((name) => name.replace(q, 'layers.7.self_attn.q_proj'))).to.include({ code: 'bad_weights' }).and.property('message')
-      .match(/missing base_model\.model\.language_model\.model\.layers\.1\.self_attn\.q_proj\.lora_A\.weight, .*; unexpected .*layers\.7\.self_attn/);
-    expect((await open((name) => (name.includes(`${q}.lora_B`) ? null : name))).message).to.match(/missing base_model\.model\.language_model\.model\.layers\.1\.self_attn\.q_proj\.lora_B\.weight$/);
-    expect((await open((name) => name.replace('lora_A.weight', 'lora_A.default.weight'))).message).to.match(/unexpected .*lora_A\.default\.weight/);
-    expect((await open((name) => name.replace('base_model.model.', ''))).message).to.match(/expected PEFT's names .* found language_model\.model\.layers/);
+    expect(await open((name) => name.replace(q, 'layers.7.self_attn.q_proj')))
+      .to.include({ code: 'bad_weights' })
+      .and.property('message')
+      .match(/missing base_model\.model\.language_model\..*\.1\.self_attn\.q_proj\.lora_A\.weight, .*; unexpected .*layers\.7\.self_attn/);
+    expect((await open((name) => (name.includes(`${q}.lora_B`) ? null : name))).message).to.match(
+      /missing base_model\.model\.language_model\.model\.layers\.1\.self_attn\.q_proj\.lora_B\.weight$/,
+    );
+    expect((await open((name) => name.replace('lora_A.weight', 'lora_A.default.weight'))).message).to.match(
+      /unexpected .*lora_A\.default\.weight/,
+    );
+    expect((await open((name) => name.replace('base_model.model.', ''))).message).to.match(
+      /expected PEFT's names .* found language_model\.model\.layers/,
+    );
     // What other tools train by mistake.
-    const vision = await renamed((name) => name.replace(`language_model.model.${q}`, 'vision_tower.vision_model.encoder.layers.1.self_attn.q_proj'));
-    expect((await failure(openLlava(golden('hf-old'), { adapter: vision }))).message).to.match(/unexpected base_model\.model\.vision_tower/);
+    const vision = await renamed((name) =>
+      name.replace(`language_model.model.${q}`, 'vision_tower.vision_model.encoder.layers.1.self_attn.q_proj'),
+    );
+    expect((await failure(openLlava(golden('hf-old'), { adapter: vision }))).message).to.match(
+      /unexpected base_model\.model\.vision_tower/,
+    );
   });
 
   it('that are not there, or in part, are an error', async () => {
@@ -115,23 +150,38 @@ describe('LoRA adapters on disk', () => {
     const whole = readFileSync(file);
     writeFileSync(file, whole.subarray(0, whole.length - 100));
     expect((await open(folder)).code).to.be.oneOf(['bad_archive', 'bad_pickle']);
-    await writeTorchFile(file, [{ name: 'base_model.model.lm_head.weight', source: (await openLlava(golden('original'))).model.weights.at(-1)!.source }]);
-    expect((await open(folder)).message).to.match(/the projector of .*partial .* missing model\.mm_projector\.0\.weight.*unexpected base_model\.model\.lm_head\.weight/);
+    await writeTorchFile(file, [
+      { name: 'base_model.model.lm_head.weight', source: (await openLlava(golden('original'))).model.weights.at(-1)!.source },
+    ]);
+    expect((await open(folder)).message).to.match(
+      /the projector of .*partial .* missing model\.mm_projector\.0\.weight.*unexpected base_model\.model\.lm_head\.weight/,
+    );
     rmSync(join(folder, 'adapter_model.safetensors'));
     expect((await open(folder)).message).to.match(/expected adapter_model\.safetensors or adapter_model\.bin in .*partial/);
     rmSync(join(folder, 'adapter_config.json'));
     expect((await open(folder)).message).to.match(/expected adapter_config\.json in .*partial/);
   });
 
-  for (const [base, keys] of [['original', 'base_model.model.model.layers.'], ['hf-old', 'base_model.model.model.language_model.layers.']] as const) {
+  for (const [base, keys] of [
+    ['original', 'base_model.model.model.layers.'],
+    ['hf-old', 'base_model.model.model.language_model.layers.'],
+  ] as const) {
     it(`are written as peft writes them for a base in the layout ${base}`, async () => {
       const llava = await openLlava(golden(base), { adapter: golden('adapter-original') });
       const out = join(work, `out-${base}`);
       await writeAdapter(trainerOf(trainedSources(llava)), out, { llava, rank, alpha, dropout: 0.05 });
-      expect(readdirSync(out).sort()).to.deep.equal(['adapter_config.json', 'adapter_model.safetensors', 'config.json', 'non_lora_trainables.bin', 'non_lora_trainables.safetensors']);
+      expect(readdirSync(out).sort()).to.deep.equal([
+        'adapter_config.json',
+        'adapter_model.safetensors',
+        'config.json',
+        'non_lora_trainables.bin',
+        'non_lora_trainables.safetensors',
+      ]);
 
       const theirs = base === 'original' ? 'adapter-original' : 'adapter-hf-new';
-      const [written, peft] = await Promise.all([out, golden(theirs)].map((folder) => readSafetensors(join(folder, 'adapter_model.safetensors'))));
+      const [written, peft] = await Promise.all(
+        [out, golden(theirs)].map((folder) => readSafetensors(join(folder, 'adapter_model.safetensors'))),
+      );
       expect([...written!.tensors.keys()].sort()).to.deep.equal([...peft!.tensors.keys()].sort());
       expect([...written!.tensors.keys()].every((name) => name.startsWith(keys))).to.equal(true);
       expect(written!.metadata).to.include({ format: 'pt' });
@@ -147,11 +197,14 @@ describe('LoRA adapters on disk', () => {
       const back = await openLlava(golden(base), { adapter: out });
       expect(back.adapter).to.deep.include({ rank, alpha, dropout: 0.05, base: golden(base), trainedOn: llava.trainedOn });
       expect(hashes(back.adapter!.weights)).to.deep.equal(manifest.lora);
-      const projector = (plan: LlavaWeights['model']['weights']) => hashes(plan.filter(({ parameter }) => parameter.includes('mm_projector')));
+      const projector = (plan: LlavaWeights['model']['weights']) =>
+        hashes(plan.filter(({ parameter }) => parameter.includes('mm_projector')));
       expect(projector(back.model.weights)).to.deep.equal(manifest.projector);
       rmSync(join(out, 'non_lora_trainables.safetensors'));
       expect(projector((await openLlava(golden(base), { adapter: out })).model.weights), 'from the .bin').to.deep.equal(manifest.projector);
-      expect(await failure(writeAdapter(trainerOf(trainedSources(llava)), out, { llava, rank, alpha, dropout: 0 }))).to.include({ code: 'exists' });
+      expect(await failure(writeAdapter(trainerOf(trainedSources(llava)), out, { llava, rank, alpha, dropout: 0 }))).to.include({
+        code: 'exists',
+      });
     });
   }
 
@@ -176,21 +229,30 @@ describe('LoRA adapters on disk', () => {
     const wrong = await failure(open(other));
     expect(wrong.code).to.equal('wrong_base');
     const prints = [llava.trainedOn.language, (await openLlava(other)).trainedOn.language].map((print) => print.slice(0, 16));
-    expect(wrong.message).to.match(new RegExp(`language model .* ${golden('original')} \\(fingerprint ${prints[0]}\\), found another in ${other} \\(${prints[1]}\\).*--any-base`));
+    expect(wrong.message).to.match(
+      new RegExp(
+        `language model .* ${golden('original')} \\(fingerprint ${prints[0]}\\), found another in ${other} \\(${prints[1]}\\).*--any-base`,
+      ),
+    );
     expect((await open(other, { anyBase: true })).ref).to.equal(other);
 
     const tower = join(other, '../tower-hf/model.safetensors');
     const blurred = readFileSync(tower);
     blurred[(await readSafetensors(tower)).tensors.get('encoder.layers.0.mlp.fc1.weight')!.offset]! ^= 1;
     writeFileSync(tower, blurred);
-    expect((await failure(open(golden('original'), { visionTower: join(tower, '..') }))).message).to.match(/vision tower that the adapter .* was trained on, .*tower-hf \(fingerprint/);
+    expect((await failure(open(golden('original'), { visionTower: join(tower, '..') }))).message).to.match(
+      /vision tower that the adapter .* was trained on, .*tower-hf \(fingerprint/,
+    );
   });
 
   it('and LLaVA trainables: what torch writes and what we write say the same', async () => {
     const theirs = (await readTorchFile(golden('adapter-original/non_lora_trainables.bin'))).tensors;
     mkdirSync(join(work, 'torch'));
     const file = join(work, 'torch/ours.bin');
-    await writeTorchFile(file, Array.from(theirs, ([name, tensor]) => ({ name, source: toBytes(name, tensor) })));
+    await writeTorchFile(
+      file,
+      Array.from(theirs, ([name, tensor]) => ({ name, source: toBytes(name, tensor) })),
+    );
     const ours = (await readTorchFile(file)).tensors;
     expect([...ours.keys()]).to.deep.equal([...theirs.keys()]);
     for (const [name, tensor] of ours) {
@@ -199,6 +261,8 @@ describe('LoRA adapters on disk', () => {
     }
     const source = { ...toBytes('x', [...theirs.values()][0]!), shape: [1 << 20, 1100] };
     expect(await failure(writeTorchFile(join(work, 'torch/huge.bin'), [{ name: 'x', source }]))).to.include({ code: 'too_large' });
-    expect((await failure(writeTorchFile(join(work, 'torch/short.bin'), [{ name: 'x', source: { ...source, shape: [1 << 20] } }]))).message).to.match(/found its end/);
+    expect(
+      (await failure(writeTorchFile(join(work, 'torch/short.bin'), [{ name: 'x', source: { ...source, shape: [1 << 20] } }]))).message,
+    ).to.match(/found its end/);
   });
 });

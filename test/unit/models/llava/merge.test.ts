@@ -3,14 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { expect } from 'chai';
-
+import { readTensors } from '../../../../lib/files/read-tensors.js';
+import { toBytes } from '../../../../lib/files/tensors.js';
+import { type MergeOptions, mergeAdapter } from '../../../../lib/models/llava/merge.js';
+import { openLlava } from '../../../../lib/models/llava/open.js';
+import type { Json } from '../../../../lib/models/model-folder.js';
 import { loadAddon } from '../../../../lib/native/load.js';
 import { packageRoot } from '../../../../lib/package.js';
-import { toBytes } from '../../../../lib/files/tensors.js';
-import { mergeAdapter, type MergeOptions } from '../../../../lib/models/llava/merge.js';
-import type { Json } from '../../../../lib/models/model-folder.js';
-import { openLlava } from '../../../../lib/models/llava/open.js';
-import { readTensors } from '../../../../lib/files/read-tensors.js';
 import { bytesOf, changed, expected, failure, golden, hashes, manifest } from './support.js';
 
 /** Numbers of an F16 array. */
@@ -55,8 +54,13 @@ describe('merging an adapter', () => {
         const [after, was] = [hashes(model.weights), { ...expected(model.llama.vocabulary), ...manifest.projector }];
         const same = Object.keys(was).filter((name) => !/layers\.\d\.(self_attn|mlp)\./.test(name));
         // The fp32 projector stays fp32; embeddings and head may have other rows, which the next test looks at.
-        for (const name of same.filter((n) => n !== 'model.embed_tokens.weight' && n !== 'lm_head.weight')) expect(after[name], name).to.equal(was[name]);
-        if (to === 'original') expect([after['lm_head.weight'], after['model.embed_tokens.weight']]).to.deep.equal([manifest.parameters['lm_head.weight'], manifest.parameters['model.embed_tokens.weight']]);
+        for (const name of same.filter((n) => n !== 'model.embed_tokens.weight' && n !== 'lm_head.weight'))
+          expect(after[name], name).to.equal(was[name]);
+        if (to === 'original')
+          expect([after['lm_head.weight'], after['model.embed_tokens.weight']]).to.deep.equal([
+            manifest.parameters['lm_head.weight'],
+            manifest.parameters['model.embed_tokens.weight'],
+          ]);
       });
     }
   }
@@ -98,7 +102,8 @@ describe('merging an adapter', () => {
     const files = readdirSync(several).filter((name) => name.endsWith('.safetensors'));
     expect(files.length).to.be.greaterThan(3);
     expect(files[0]).to.equal(`model-00001-of-0000${files.length}.safetensors`);
-    const read = async (file: string) => new Map(Array.from((await readTensors(file)).tensors, ([name, tensor]) => [name, bytesOf(toBytes(name, tensor)).toString('base64')]));
+    const read = async (file: string) =>
+      new Map(Array.from((await readTensors(file)).tensors, ([name, tensor]) => [name, bytesOf(toBytes(name, tensor)).toString('base64')]));
     const index = join(several, 'model.safetensors.index.json');
     expect(await read(index)).to.deep.equal(await read(join(one, 'model.safetensors')));
     const bytes = [...(await read(index)).values()].reduce((sum, text) => sum + Buffer.from(text, 'base64').length, 0);
@@ -106,7 +111,8 @@ describe('merging an adapter', () => {
   });
 
   it('leaves the tower out of the original layout and names it, unless it is asked for or has no name', async () => {
-    const tower = async (folder: string) => [...(await readTensors(join(folder, 'model.safetensors'))).tensors.keys()].filter((name) => name.includes('vision_tower')).length;
+    const tower = async (folder: string) =>
+      [...(await readTensors(join(folder, 'model.safetensors'))).tensors.keys()].filter((name) => name.includes('vision_tower')).length;
     const without = await merge(golden('original'), 'original');
     expect([await tower(without), json(without, 'config.json')['mm_vision_tower']]).to.deep.equal([0, golden('tower-hf')]);
     const included = await merge(golden('original'), 'original', { includeTower: true });
@@ -129,7 +135,11 @@ describe('merging an adapter', () => {
     writeFileSync(join(base, 'tokenizer.json'), JSON.stringify({ model: { type: 'BPE' }, added_tokens: [word] }));
     writeFileSync(join(base, 'tokenizer_config.json'), JSON.stringify({ legacy: true, added_tokens_decoder: { 2: { content: '</s>' } } }));
     const out = await merge(base, 'hf');
-    expect((json(out, 'tokenizer.json')['added_tokens'] as Json[]).map(({ id, content }) => [id, content])).to.deep.equal([[39, '</s>'], [40, '<image>'], [41, '<pad>']]);
+    expect((json(out, 'tokenizer.json')['added_tokens'] as Json[]).map(({ id, content }) => [id, content])).to.deep.equal([
+      [39, '</s>'],
+      [40, '<image>'],
+      [41, '<pad>'],
+    ]);
     expect(Object.keys(json(out, 'tokenizer_config.json')['added_tokens_decoder'] as Json)).to.deep.equal(['2', '40', '41']);
     expect(json(out, 'preprocessor_config.json')).to.include({ image_processor_type: 'LlavaImageProcessor', do_pad: true });
     expect(json(await merge(base, 'original'), 'tokenizer.json')).to.deep.equal(json(base, 'tokenizer.json'));
@@ -139,7 +149,10 @@ describe('merging an adapter', () => {
     cpSync(join(packageRoot(), 'test/golden/text/tokenizer.model'), join(base, 'tokenizer.model'));
     const { added_tokens: added, post_processor: processor } = json(await merge(base, 'hf'), 'tokenizer.json');
     expect((added as Json[]).map(({ content }) => content)).to.include.members(['<s>', '</s>', '<image>', '<pad>']);
-    expect((processor as Json)['single']).to.deep.equal([{ SpecialToken: { id: '<s>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }]);
+    expect((processor as Json)['single']).to.deep.equal([
+      { SpecialToken: { id: '<s>', type_id: 0 } },
+      { Sequence: { id: 'A', type_id: 0 } },
+    ]);
   });
 
   it('that fails leaves nothing', async () => {

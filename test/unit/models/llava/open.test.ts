@@ -3,9 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { expect } from 'chai';
-
+import { type OpenLlavaOptions, openLlava } from '../../../../lib/models/llava/open.js';
 import type { Json } from '../../../../lib/models/model-folder.js';
-import { openLlava, type OpenLlavaOptions } from '../../../../lib/models/llava/open.js';
 import { changed as changedIn, expected, failure, golden, hashes, manifest } from './support.js';
 
 describe('LLaVA on disk', () => {
@@ -28,21 +27,49 @@ describe('LLaVA on disk', () => {
     ['hf-newest', tower, 'hf-old', manifest.rows],
   ];
   for (const [name, options, layout, rows] of layouts) {
-    it(`${name}${options.visionTower ? ` with the tower of ${options.visionTower.slice(golden('').length + 1)}` : ''}: the same numbers under the same names`, async () => {
-      const llava = await openLlava(golden(name), options);
-      expect(llava.layout).to.equal(layout);
-      expect(llava.model.llama).to.deep.equal({ family: 'llama', width: 16, layers: 2, heads: 2, mlpWidth: 24, vocabulary: rows, rmsNormEps: 1e-5, ropeTheta: 10000 });
-      expect(llava.model.vision).to.include({ width: 64, layers: 2, heads: 1, mlpWidth: 16, patchSize: 4, imageSize: 8, activation: 'quick_gelu' });
-      expect(llava).to.include({ patches: 4, dtype: 'F16', adapter: null, imageToken: layout === 'original' ? undefined : manifest.vocabulary });
-      expect(hashes(llava.model.weights)).to.deep.equal(expected(rows));
-    });
+    it(
+      `${name}${options.visionTower ? ` with the tower of ${options.visionTower.slice(golden('').length + 1)}` : ''}: the same numbers ` +
+        `under the same names`,
+      async () => {
+        const llava = await openLlava(golden(name), options);
+        expect(llava.layout).to.equal(layout);
+        expect(llava.model.llama).to.deep.equal({
+          family: 'llama',
+          width: 16,
+          layers: 2,
+          heads: 2,
+          mlpWidth: 24,
+          vocabulary: rows,
+          rmsNormEps: 1e-5,
+          ropeTheta: 10000,
+        });
+        expect(llava.model.vision).to.include({
+          width: 64,
+          layers: 2,
+          heads: 1,
+          mlpWidth: 16,
+          patchSize: 4,
+          imageSize: 8,
+          activation: 'quick_gelu',
+        });
+        expect(llava).to.include({
+          patches: 4,
+          dtype: 'F16',
+          adapter: null,
+          imageToken: layout === 'original' ? undefined : manifest.vocabulary,
+        });
+        expect(hashes(llava.model.weights)).to.deep.equal(expected(rows));
+      },
+    );
   }
 
   it('has one fingerprint in every layout, and another when a weight differs', async () => {
-    const prints = await Promise.all(layouts.map(async ([name, options]) => {
-      const { language, vision } = (await openLlava(golden(name), options)).trainedOn;
-      return `${language} ${vision}`;
-    }));
+    const prints = await Promise.all(
+      layouts.map(async ([name, options]) => {
+        const { language, vision } = (await openLlava(golden(name), options)).trainedOn;
+        return `${language} ${vision}`;
+      }),
+    );
     expect(new Set(prints).size).to.equal(1);
     const folder = changed('hf-new', {});
     const bytes = readFileSync(join(folder, 'model.safetensors'));
@@ -54,7 +81,9 @@ describe('LLaVA on disk', () => {
   });
 
   it('through ln_post has its weights too', async () => {
-    expect(hashes((await openLlava(golden('original'), { feature: 'ln_post' })).model.weights)).to.deep.equal(expected(manifest.vocabulary, 'ln_post'));
+    expect(hashes((await openLlava(golden('original'), { feature: 'ln_post' })).model.weights)).to.deep.equal(
+      expected(manifest.vocabulary, 'ln_post'),
+    );
   });
 
   it('squares images where its config says so', async () => {
@@ -62,14 +91,19 @@ describe('LLaVA on disk', () => {
     expect((await openLlava(golden('original-tower'))).image).to.deep.equal({ size: 8, aspect: 'crop' });
     const hf = changed('hf-new', {});
     expect((await openLlava(hf)).image.aspect).to.equal('crop');
-    writeFileSync(join(hf, 'preprocessor_config.json'), JSON.stringify({ do_pad: true, image_mean: [0.1, 0.2, 0.3], size: { shortest_edge: 8 }, crop_size: 8 }));
+    writeFileSync(
+      join(hf, 'preprocessor_config.json'),
+      JSON.stringify({ do_pad: true, image_mean: [0.1, 0.2, 0.3], size: { shortest_edge: 8 }, crop_size: 8 }),
+    );
     const { image, model } = await openLlava(hf);
     expect([image.aspect, model.mean]).to.deep.equal(['pad', [0.1, 0.2, 0.3]]);
   });
 
   it('fills in the defaults of LlamaConfig, so a missing size is a misfit, not a guess', async () => {
     const { message } = await failure(openLlava(changed('hf-new', { text_config: { model_type: 'llama', vocab_size: 48 } })));
-    expect(message).to.match(/missing model\.language_model\.layers\.2\.self_attn\.q_proj\.weight.*misshapen model\.language_model\.embed_tokens\.weight \[48, 16\] where \[48, 4096\]/);
+    expect(message).to.match(
+      /missing .*layers\.2\.self_attn\.q_proj.*misshapen model\.language_model\.embed_tokens\.weight \[48, 16\] where \[48, 4096\]/,
+    );
   });
 
   const refusals: [name: string, change: Json, expected: RegExp][] = [
@@ -95,7 +129,9 @@ describe('LLaVA on disk', () => {
     ['hf-new', { text_config: { num_attention_heads: 2, hidden_size: 16, head_dim: 4 } }, /head_dim 8 .* found 4/],
   ];
   for (const [name, change, message] of refusals) {
-    it(`is refused with ${Object.entries(change).map(([key, value]) => `${key} ${JSON.stringify(value)}`).join()}`, async () => {
+    it(`is refused with ${Object.entries(change)
+      .map(([key, value]) => `${key} ${JSON.stringify(value)}`)
+      .join()}`, async () => {
       const refused = await failure(openLlava(changed(name, change)));
       expect(refused.code).to.equal('unsupported_model');
       expect(refused.message).to.match(message);
@@ -109,15 +145,21 @@ describe('LLaVA on disk', () => {
     expect(await failure(openLlava(folder('nothing')))).to.include({ code: 'weights_not_found' });
     cpSync(golden('original'), folder('no-config'), { recursive: true });
     rmSync(folder('no-config/config.json'));
-    expect((await failure(openLlava(folder('no-config')))).message).to.match(/expected a model folder with config\.json .* found none in it/);
+    expect((await failure(openLlava(folder('no-config')))).message).to.match(
+      /expected a model folder with config\.json .* found none in it/,
+    );
     expect((await failure(openLlava(golden('adapter-original')))).message).to.match(/found an adapter .* --adapter/);
     expect(await failure(openLlava(golden('tower-hf')))).to.include({ code: 'wrong_family' });
     expect((await failure(openLlava(golden('vicuna')))).message).to.match(/expected a CLIP vision tower .* --vision-tower/);
-    expect((await failure(openLlava(changed('original', { mm_vision_tower: './gone' })))).message).to.match(/tower \.\/gone, which config\.json of .* names, found nothing there: name it with --vision-tower/);
+    expect((await failure(openLlava(changed('original', { mm_vision_tower: './gone' })))).message).to.match(
+      /tower \.\/gone, which config\.json of .* names, found nothing there: name it with --vision-tower/,
+    );
     const bare = changed('vicuna', {});
     rmSync(join(bare, 'mm_projector.bin'));
     expect((await failure(openLlava(bare, tower))).message).to.match(/expected a projector .* mm_projector\.bin .* --projector/);
-    expect(hashes((await openLlava(bare, { ...tower, projector: golden('vicuna/mm_projector.bin') })).model.weights)).to.deep.equal(expected(manifest.vocabulary));
+    expect(hashes((await openLlava(bare, { ...tower, projector: golden('vicuna/mm_projector.bin') })).model.weights)).to.deep.equal(
+      expected(manifest.vocabulary),
+    );
   });
 
   it('in damaged files is an error', async () => {
@@ -129,7 +171,12 @@ describe('LLaVA on disk', () => {
     rmSync(file);
     expect(await failure(openLlava(shard))).to.include({ code: 'file_not_found' });
     const index = 'pytorch_model.bin.index.json';
-    for (const [map, why] of [[{ a: '../x.bin' }, /no weights file beside it/], [{ a: index }, /no weights file beside it/], [{ a: 3 }, /no weights file beside it/], [undefined, /no weight_map/]] as const) {
+    for (const [map, why] of [
+      [{ a: '../x.bin' }, /no weights file beside it/],
+      [{ a: index }, /no weights file beside it/],
+      [{ a: 3 }, /no weights file beside it/],
+      [undefined, /no weight_map/],
+    ] as const) {
       const refused = await failure(openLlava(changed('original', { weight_map: map }, index)));
       expect(refused.code).to.equal('bad_index');
       expect(refused.message).to.match(why);

@@ -3,10 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { expect } from 'chai';
-
-import { packageRoot } from '../../../../lib/package.js';
-import { readLlavaShape } from '../../../../lib/models/llava/shape.js';
 import { openLlava } from '../../../../lib/models/llava/open.js';
+import { readLlavaShape } from '../../../../lib/models/llava/shape.js';
+import { packageRoot } from '../../../../lib/package.js';
 
 const root = packageRoot();
 
@@ -17,7 +16,10 @@ describe('the shape of a LLaVA from its config.json', () => {
   });
   after(() => rmSync(work, { recursive: true, force: true }));
 
-  for (const [layout, folder] of [["llava-hf's", 'test/golden/lora-trace/model'], ["the authors', the tower beside it", 'configs/demo/llava']] as const) {
+  for (const [layout, folder] of [
+    ["llava-hf's", 'test/golden/lora-trace/model'],
+    ["the authors', the tower beside it", 'configs/demo/llava'],
+  ] as const) {
     it(`is what its weights have, in ${layout} layout`, async () => {
       const { model, imageToken } = await openLlava(join(root, folder));
       const shape = await readLlavaShape(join(root, folder), undefined);
@@ -32,7 +34,10 @@ describe('the shape of a LLaVA from its config.json', () => {
   it('takes the shape of another tower, and says when it had to suppose one', async () => {
     const { vision } = await readLlavaShape(join(root, 'test/golden/lora-trace/model'), join(root, 'configs/demo/clip'));
     expect(vision).to.include({ width: 128, imageSize: 64, patchSize: 8, layers: 3, heads: 2 });
-    writeFileSync(join(work, 'config.json'), JSON.stringify({ model_type: 'llama', hidden_size: 64, num_attention_heads: 4, num_hidden_layers: 2, intermediate_size: 128 }));
+    writeFileSync(
+      join(work, 'config.json'),
+      JSON.stringify({ model_type: 'llama', hidden_size: 64, num_attention_heads: 4, num_hidden_layers: 2, intermediate_size: 128 }),
+    );
     const supposed = await readLlavaShape(work, undefined);
     expect(supposed.vision).to.include({ width: 1024, imageSize: 336 });
     expect(supposed.notes).to.have.length(1);

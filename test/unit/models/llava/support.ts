@@ -3,10 +3,9 @@ import { cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 import { expect } from 'chai';
-
-import { packageRoot } from '../../../../lib/package.js';
-import type { LoadStep, TensorBytes } from '../../../../lib/native/addon.js';
 import type { Json } from '../../../../lib/models/model-folder.js';
+import type { LoadStep, TensorBytes } from '../../../../lib/native/addon.js';
+import { packageRoot } from '../../../../lib/package.js';
 
 const goldens = join(packageRoot(), 'test/golden/llava-layouts');
 export const golden = (name: string) => join(goldens, name);
@@ -37,17 +36,22 @@ export function bytesOf({ file, offset, dtype, shape, strides }: TensorBytes): B
 export function hashes(plan: readonly LoadStep[]): Record<string, string> {
   const parts = new Map<string, LoadStep[]>();
   for (const step of plan) parts.set(step.parameter, [...(parts.get(step.parameter) ?? []), step]);
-  return Object.fromEntries(Array.from(parts, ([name, steps]) => {
-    const hash = createHash('sha256');
-    for (const { source } of steps.sort((a, b) => (a.row ?? 0) - (b.row ?? 0))) hash.update(bytesOf(source));
-    return [name, hash.digest('hex')];
-  }));
+  return Object.fromEntries(
+    Array.from(parts, ([name, steps]) => {
+      const hash = createHash('sha256');
+      for (const { source } of steps.sort((a, b) => (a.row ?? 0) - (b.row ?? 0))) hash.update(bytesOf(source));
+      return [name, hash.digest('hex')];
+    }),
+  );
 }
 
 /** What LLaVA computes: not the tower's last block, its projection, and its last norm only when it is asked for. */
 export function expected(rows: number, feature: 'hidden' | 'ln_post' = 'hidden'): Record<string, string> {
   const all = { ...manifest.parameters, ...(rows === manifest.rows ? manifest.tall : {}) };
-  const computed = (name: string) => name !== 'vision.proj' && !name.startsWith('vision.transformer.resblocks.1.') && (feature === 'ln_post' || !name.startsWith('vision.ln_post.'));
+  const computed = (name: string) =>
+    name !== 'vision.proj' &&
+    !name.startsWith('vision.transformer.resblocks.1.') &&
+    (feature === 'ln_post' || !name.startsWith('vision.ln_post.'));
   return Object.fromEntries(Object.entries(all).filter(([name]) => computed(name)));
 }
 
