@@ -1,6 +1,12 @@
 /** kuea: align a CLIP vision encoder to DINOv2, embed images with either, and tune and ask LLaVA, from Node. */
 export { type AlignRun, align } from './align/align.js';
-export type { AlignEvent, AlignResult } from './align/events.js';
+export type {
+  AlignEvent,
+  AlignLine,
+  /** @deprecated AlignLine */
+  AlignLine as MetricsLine,
+  AlignResult,
+} from './align/events.js';
 export type { AlignConfig, AlignOptions } from './align/options.js';
 export type { AlignPlan } from './align/plan.js';
 export { type Placement, placementOf } from './distributed/environment.js';
@@ -9,8 +15,14 @@ export type { Ranks } from './distributed/ranks.js';
 export { type Encoder, type OpenEncoderOptions, openEncoder } from './embed/encoder.js';
 export { KueaError } from './errors.js';
 export { type GenerateRequest, type Llava, type OpenLlavaOptions, openLlava } from './generate/llava.js';
-export type { LoraEvent, LoraMetricsLine, LoraResult, ValidationLine } from './lora/events.js';
+export type {
+  LoraEvent,
+  LoraLine,
+  /** @deprecated LoraLine */
+  LoraLine as LoraMetricsLine,
+  LoraResult,
+} from './lora/events.js';
 export { finetune, type LoraRun } from './lora/finetune.js';
 export type { LoraConfig, LoraOptions } from './lora/options.js';
 export type { LoraPlan } from './lora/plan.js';
-export type { MetricsLine } from './run/metrics.js';
+export type { Exported, RunEvent, RunResult, StepLine, ValidationLine } from './run/events.js';

@@ -1,27 +1,24 @@
-import type { MetricsLine } from '../run/metrics.js';
+import type { RunEvent, RunResult, StepLine } from '../run/events.js';
 import type { AlignPlan } from './plan.js';
 
-/** What happens in a run, in order. */
+/** A line of metrics.jsonl of an alignment. */
+export interface AlignLine extends StepLine {
+  kernel_loss: number;
+  anchor_loss: number;
+  cosine_to_original: number;
+  /** Of the student's polynomial kernel. */
+  gamma?: number;
+  c?: number;
+  /** Of its Gaussian one. */
+  sigma?: number;
+  images_per_second: number;
+}
+
 export type AlignEvent =
-  | { type: 'start'; plan: AlignPlan }
+  | RunEvent<AlignPlan, AlignLine>
   /** The kernel was fitted on `images` images; kernel losses of that sample before and after. */
   | { type: 'fit'; images: number; gamma: number; c: number; sigma: number; before: number; after: number }
   /** The cache has `present` of the `images` that the run uses; `rebuilt` says why an older one was not usable. */
-  | { type: 'cache'; folder: string; present: number; images: number; rebuilt?: string }
-  | { type: 'resume'; step: number; path: string }
-  | ({ type: 'step'; steps: number } & MetricsLine)
-  | { type: 'checkpoint'; step: number; path: string }
-  | { type: 'export'; layout: string; path: string }
-  | { type: 'done'; steps: number; interrupted: boolean; skipped: number; seconds: number };
+  | { type: 'cache'; folder: string; present: number; images: number; rebuilt?: string };
 
-export interface AlignResult {
-  /** Updates made in total. */
-  steps: number;
-  /** Whether the signal stopped it before its last step. */
-  interrupted: boolean;
-  /** Metrics of the last logged step; absent when none was made. */
-  metrics?: MetricsLine;
-  /** Undecodable images that were left out. */
-  skipped: number;
-  exports: { layout: string; path: string }[];
-}
+export type AlignResult = RunResult<AlignLine>;

@@ -115,6 +115,9 @@ export const freeAlignKeys: readonly AlignKey[] = [
   'maxSkipped',
 ];
 
+/** Options that ranks may have otherwise: paths may differ between machines; what is behind them may not. */
+export const localAlignKeys: readonly AlignKey[] = ['student', 'teacher', 'data', 'out', 'cache', 'workers', 'threads'];
+
 /** As parseOptions, and what no key can say alone. */
 export function resolveAlignConfig(options: Record<string, unknown>): AlignConfig {
   const config = parseOptions(alignSchema, options);

@@ -2,6 +2,7 @@ import type { Preprocessing } from '../data/images/geometry.js';
 import { Loader } from '../data/images/loader.js';
 import { Sampler } from '../data/images/sampler.js';
 import type { Source } from '../data/images/source.js';
+import { SkippedImages } from '../data/skipped.js';
 import type { Addon, EncoderSpec } from '../native/addon.js';
 import type { EmbeddingSample } from './fit-kernel.js';
 
@@ -29,7 +30,7 @@ export async function sampleEmbeddings(
     preprocessing,
     startStep: 0,
     endStep: steps,
-    maxSkipped,
+    skipped: SkippedImages.inMemory(maxSkipped),
     ...(signal ? { signal } : {}),
   });
 

@@ -30,6 +30,10 @@ export const alignText: EventText<AlignEvent> = {
       }
       case 'resume':
         return `resumed after step ${event.step}`;
+      case 'validation':
+        return `validation after step ${event.step}: loss ${short(event.val_loss)} on ${event.val_samples} images`;
+      case 'phase':
+      case 'tick':
       case 'checkpoint':
         return '';
       case 'export':

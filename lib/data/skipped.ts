@@ -19,13 +19,18 @@ export class SkippedImages {
     private readonly max: number,
   ) {}
 
-  /** Knows what an existing `file` lists. Without a file nothing is written. */
-  static async open(file: string | undefined, max: number): Promise<SkippedImages> {
+  /** Counts, and writes nothing. */
+  static inMemory(max: number): SkippedImages {
+    return new SkippedImages(undefined, max);
+  }
+
+  /** Knows what an existing `file` lists. */
+  static async open(file: string, max: number): Promise<SkippedImages> {
     const skipped = new SkippedImages(file, max);
-    const bytes = file ? await readFile(file).catch(() => Buffer.alloc(0)) : Buffer.alloc(0);
+    const bytes = await readFile(file).catch(() => Buffer.alloc(0));
     // A line that a crash cut short is taken off; its image is listed again when it is met.
     const whole = bytes.lastIndexOf('\n') + 1;
-    if (file && whole < bytes.length) await truncate(file, whole);
+    if (whole < bytes.length) await truncate(file, whole);
     for (const line of bytes.toString('utf8', 0, whole).split('\n')) {
       if (line) skipped.seen.add((JSON.parse(line) as { index: number }).index);
     }

@@ -140,6 +140,19 @@ export const freeLoraKeys: readonly (keyof LoraConfig)[] = [
   'gradAccum',
 ];
 
+/** Options that ranks may have otherwise: paths may differ between machines; what is behind them may not. */
+export const localLoraKeys: readonly (keyof LoraConfig)[] = [
+  'model',
+  'visionTower',
+  'projector',
+  'adapter',
+  'data',
+  'images',
+  'out',
+  'workers',
+  'threads',
+];
+
 /** As parseOptions, and what no key can say alone. */
 export function resolveLoraConfig(options: Record<string, unknown>): LoraConfig {
   const config = parseOptions(loraSchema, options);

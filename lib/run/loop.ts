@@ -11,10 +11,11 @@ export interface Training<Batch, Metrics> {
   /** 0 saves at the end alone. */
   saveEvery: number;
   learningRate(step: number): number;
-  /** One update; the metrics when `log` is set. Resolves when the batch's slot may be filled again. */
-  step(batch: Batch, lr: number, log: boolean): Promise<Metrics | null>;
+  /** Update `step`, from 0; its metrics when `log` is set. Resolves when the batch's memory may be filled again. */
+  step(batch: Batch, step: number, lr: number, log: boolean): Promise<Metrics | null>;
   release(batch: Batch): void;
-  onStep(step: number, batch: Batch, lr: number, metrics: Metrics): Promise<void> | void;
+  /** After `step` updates; `metrics` when they were asked for. */
+  onStep(step: number, batch: Batch, lr: number, metrics: Metrics | null): Promise<void>;
   /** Saves the state after `step` updates. */
   save(step: number): Promise<void>;
   /** Asks to stop: the step that runs is finished and saved. */
@@ -35,7 +36,7 @@ export async function train<Batch, Metrics>(training: Training<Batch, Metrics>):
       const log = done === 0 || (done + 1) % logEvery === 0 || done + 1 === steps;
       let metrics: Metrics | null;
       try {
-        metrics = await training.step(batch, lr, log);
+        metrics = await training.step(batch, done, lr, log);
       } catch (error) {
         if (!(error instanceof KueaError)) throw error;
         throw new KueaError(
@@ -47,7 +48,7 @@ export async function train<Batch, Metrics>(training: Training<Batch, Metrics>):
         training.release(batch);
       }
       done++;
-      if (metrics) await training.onStep(done, batch, lr, metrics);
+      await training.onStep(done, batch, lr, metrics);
       const stop = done === steps || signal?.aborted === true;
       if (stop || (saveEvery > 0 && done % saveEvery === 0)) {
         await training.save(done);

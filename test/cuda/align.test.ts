@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { type AlignOptions, align, type MetricsLine, openEncoder } from '../../lib/index.js';
+import { type AlignLine, type AlignOptions, align, openEncoder } from '../../lib/index.js';
 import { packageRoot } from '../../lib/package.js';
 import { describeOnGpu } from './support.js';
 
@@ -21,7 +21,7 @@ describeOnGpu('training on a GPU', () => {
   before(() => (work = mkdtempSync(join(tmpdir(), 'kuea-cuda-'))));
   after(() => rmSync(work, { recursive: true, force: true }));
 
-  async function trace(options: Partial<AlignOptions>): Promise<MetricsLine[]> {
+  async function trace(options: Partial<AlignOptions>): Promise<AlignLine[]> {
     const run = align({
       student: join(root, 'configs/demo/clip'),
       teacher: join(root, 'configs/demo/dinov2'),
@@ -35,12 +35,12 @@ describeOnGpu('training on a GPU', () => {
       device: 'cuda',
       ...options,
     });
-    const lines: MetricsLine[] = [];
+    const lines: AlignLine[] = [];
     for await (const event of run) if (event.type === 'step') lines.push(event);
     return lines;
   }
 
-  function agree(found: MetricsLine[], expected: (typeof golden.runs)[number]['trace']): void {
+  function agree(found: AlignLine[], expected: (typeof golden.runs)[number]['trace']): void {
     expect(found).to.have.length(expected.length);
     expected.forEach((line, i) => {
       for (const key of ['loss', 'kernel_loss', 'gamma', 'c'] as const)

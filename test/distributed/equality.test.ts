@@ -4,11 +4,11 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 import { readSafetensors } from '../../lib/files/safetensors.js';
-import { type AlignOptions, align, type MetricsLine } from '../../lib/index.js';
+import { type AlignLine, type AlignOptions, align } from '../../lib/index.js';
 import { packageRoot } from '../../lib/package.js';
 import { demo, runRanks, stepsOf } from './support.js';
 
-type Numbers = Pick<MetricsLine, 'loss' | 'kernel_loss' | 'anchor_loss' | 'cosine_to_original' | 'gamma' | 'c' | 'sigma'>;
+type Numbers = Pick<AlignLine, 'loss' | 'kernel_loss' | 'anchor_loss' | 'cosine_to_original' | 'gamma' | 'c' | 'sigma'>;
 
 /** The F32 tensors of a file. */
 async function weightsOf(file: string): Promise<Map<string, Float32Array>> {
@@ -45,14 +45,14 @@ describe('several ranks', function () {
     ...more,
   });
 
-  async function alone(options: AlignOptions): Promise<MetricsLine[]> {
-    const lines: MetricsLine[] = [];
+  async function alone(options: AlignOptions): Promise<AlignLine[]> {
+    const lines: AlignLine[] = [];
     for await (const event of align(options)) if (event.type === 'step') lines.push(event);
     return lines;
   }
 
   /** Runs the ranks; every one of them must have ended well and seen the same metrics, to the bit. */
-  async function together(worldSize: number, options: AlignOptions): Promise<MetricsLine[]> {
+  async function together(worldSize: number, options: AlignOptions): Promise<AlignLine[]> {
     const ranks = await runRanks(worldSize, options);
     for (const { code, stderr } of ranks) expect(code, stderr).to.equal(0);
     const [first, ...others] = ranks.map((rank) =>

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 import { readSafetensors } from '../../lib/files/safetensors.js';
-import type { LoraMetricsLine } from '../../lib/lora/events.js';
+import type { LoraLine } from '../../lib/lora/events.js';
 import { packageRoot } from '../../lib/package.js';
 
 const golden = join(packageRoot(), 'test/golden/lora-trace');
@@ -27,7 +27,7 @@ const linesOf = (out: string) =>
   readFileSync(join(out, 'metrics.jsonl'), 'utf8')
     .trim()
     .split('\n')
-    .map((line) => JSON.parse(line) as LoraMetricsLine);
+    .map((line) => JSON.parse(line) as LoraLine);
 
 describe('fine-tuning on several ranks', () => {
   let work: string;

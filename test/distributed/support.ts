@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { freePort } from '../../lib/distributed/launch.js';
-import type { AlignEvent, AlignOptions, MetricsLine } from '../../lib/index.js';
+import type { AlignEvent, AlignLine, AlignOptions } from '../../lib/index.js';
 import { packageRoot } from '../../lib/package.js';
 
 const root = packageRoot();
@@ -56,4 +56,4 @@ export const eventsOf = ({ stdout }: Ended): AlignEvent[] =>
     .filter(Boolean)
     .map((line) => JSON.parse(line) as AlignEvent);
 
-export const stepsOf = (ended: Ended): MetricsLine[] => eventsOf(ended).filter((event) => event.type === 'step');
+export const stepsOf = (ended: Ended): AlignLine[] => eventsOf(ended).filter((event) => event.type === 'step');

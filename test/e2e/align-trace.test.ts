@@ -4,10 +4,10 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { type AlignOptions, align, type MetricsLine } from '../../lib/index.js';
+import { type AlignLine, type AlignOptions, align } from '../../lib/index.js';
 import { packageRoot } from '../../lib/package.js';
 
-type Numbers = Pick<MetricsLine, 'loss' | 'kernel_loss' | 'anchor_loss' | 'cosine_to_original' | 'gamma' | 'c' | 'sigma'>;
+type Numbers = Pick<AlignLine, 'loss' | 'kernel_loss' | 'anchor_loss' | 'cosine_to_original' | 'gamma' | 'c' | 'sigma'>;
 
 const root = packageRoot();
 const golden = JSON.parse(readFileSync(join(root, 'test/golden/align/traces.json'), 'utf8')) as {
@@ -22,7 +22,7 @@ describe('a training run', () => {
   before(() => (work = mkdtempSync(join(tmpdir(), 'kuea-trace-'))));
   after(() => rmSync(work, { recursive: true, force: true }));
 
-  async function trace(options: Partial<AlignOptions>): Promise<MetricsLine[]> {
+  async function trace(options: Partial<AlignOptions>): Promise<AlignLine[]> {
     const run = align({
       student: join(root, 'configs/demo/clip'),
       teacher: join(root, 'configs/demo/dinov2'),
@@ -35,12 +35,12 @@ describe('a training run', () => {
       logEvery: 1,
       ...options,
     });
-    const lines: MetricsLine[] = [];
+    const lines: AlignLine[] = [];
     for await (const event of run) if (event.type === 'step') lines.push(event);
     return lines;
   }
 
-  function agree(found: MetricsLine[], expected: Numbers[], tolerance: number): void {
+  function agree(found: AlignLine[], expected: Numbers[], tolerance: number): void {
     expect(found).to.have.length(expected.length);
     expected.forEach((line, i) => {
       for (const [key, value] of Object.entries(line) as [keyof Numbers, number][]) {
@@ -72,7 +72,7 @@ describe('a training run', () => {
       await trace({ ...published!.options, cache }),
       await trace({ ...published!.options, cache: 'off' }),
     ];
-    const losses = (lines: MetricsLine[]) => lines.map(({ loss, kernel_loss }) => [loss, kernel_loss]);
+    const losses = (lines: AlignLine[]) => lines.map(({ loss, kernel_loss }) => [loss, kernel_loss]);
     expect(losses(second!)).to.deep.equal(losses(first!));
     expect(losses(without!)).to.deep.equal(losses(first!));
   });

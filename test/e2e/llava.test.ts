@@ -38,7 +38,7 @@ describe('an open LLaVA', () => {
       maxLength: 256,
       dropout: 0,
     });
-    adapter = (await run.result).export!;
+    adapter = (await run.result).exports[0]!.path;
     llava = await openLlava(model, { adapter, precision: 'fp32' });
   });
   after(async () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 import { readSafetensors } from '../../lib/files/safetensors.js';
-import type { LoraMetricsLine } from '../../lib/lora/events.js';
+import type { LoraLine } from '../../lib/lora/events.js';
 import { finetune } from '../../lib/lora/finetune.js';
 import type { LoraOptions } from '../../lib/lora/options.js';
 import { packageRoot } from '../../lib/package.js';
@@ -44,8 +44,8 @@ describe('a fine-tuning run', () => {
   });
   after(() => rmSync(work, { recursive: true, force: true }));
 
-  async function trace(name: string, options: Partial<LoraOptions>): Promise<LoraMetricsLine[]> {
-    const lines: LoraMetricsLine[] = [];
+  async function trace(name: string, options: Partial<LoraOptions>): Promise<LoraLine[]> {
+    const lines: LoraLine[] = [];
     const run = finetune({
       model: join(golden, 'model'),
       adapter: join(golden, 'adapter0'),
@@ -66,7 +66,7 @@ describe('a fine-tuning run', () => {
   }
 
   /** fp32 against float64: the tolerance is for sums of some hundred products, over six updates of which each builds on the one before. */
-  function agree(lines: LoraMetricsLine[], expected: Golden['runs'][number]): void {
+  function agree(lines: LoraLine[], expected: Golden['runs'][number]): void {
     expect(lines).to.have.length(steps);
     lines.forEach((line, i) => {
       const { loss, grad_norm, lr } = expected.trace[i]!;

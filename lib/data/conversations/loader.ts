@@ -3,7 +3,7 @@ import type { MicroBatch } from '../../native/llava.js';
 import { imageToken } from '../../text/vicuna.js';
 import { Channel } from '../channel.js';
 import { defaultConcurrency, Limiter } from '../concurrency.js';
-import { type SkippedImage, SkippedImages } from '../skipped.js';
+import type { SkippedImages } from '../skipped.js';
 import { firstFit, giveShares, imagesPerSlot, type LossNormalisation, measure, type PlannedSample, type SlotOptions } from './packing.js';
 import type { UpdateSampler } from './sampler.js';
 import type { SampleSource } from './source.js';
@@ -23,10 +23,8 @@ export interface MicroBatchLoaderOptions extends SlotOptions {
   /** Updates [startUpdate, endUpdate) are loaded. */
   startUpdate: number;
   endUpdate: number;
-  /** More distinct undecodable images than this end the run. */
-  maxSkipped: number;
-  /** Where this rank lists them. */
-  skippedFile?: string;
+  /** Hears of undecodable images; ends the iteration when there are too many. */
+  skipped: SkippedImages;
   /** Images in work at a time. Default: what the cores and the libuv pool can use. */
   concurrency?: number;
   signal?: AbortSignal;
@@ -69,7 +67,6 @@ export class MicroBatchLoader implements AsyncIterable<Update> {
   private readonly ready = new Channel<{ filling: Promise<Filled | null> } | 'end'>();
   private readonly filling = new Set<Promise<unknown>>();
   private readonly limiter: Limiter;
-  private skipped: SkippedImages | undefined;
   /** Why nothing more is to be loaded: the first failure, or the end of the iteration. */
   private stopped: { reason: unknown } | undefined;
 
@@ -79,34 +76,18 @@ export class MicroBatchLoader implements AsyncIterable<Update> {
     this.limiter = new Limiter(concurrency);
   }
 
-  /** Distinct undecodable images so far, those of an earlier part of the run included. */
-  get skippedCount(): number {
-    return this.skipped?.count ?? 0;
-  }
-
-  /** Undecodable images since it was last asked. */
-  takeSkipped(): SkippedImage[] {
-    return this.skipped?.takeFresh() ?? [];
-  }
-
-  /** Lists images that other ranks met. Throws KueaError `too_many_skipped`. */
-  async addSkipped(images: readonly SkippedImage[]): Promise<void> {
-    for (const image of images) await this.skipped?.add(image);
-  }
-
   /** Gives a slot back to be filled. */
   release(slot: number): void {
     this.free.push(slot);
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Update, void, void> {
-    const { signal, startUpdate, endUpdate, maxSkipped, skippedFile, sampler } = this.options;
+    const { signal, startUpdate, endUpdate, sampler } = this.options;
     const stop = () => this.stop(signal!.reason);
     if (signal?.aborted) stop();
     signal?.addEventListener('abort', stop);
     let producer: Promise<void> | undefined;
     try {
-      this.skipped = await SkippedImages.open(skippedFile, maxSkipped);
       producer = this.produce().catch((error: unknown) => this.stop(error));
       for (let number = startUpdate; number < endUpdate; number++) {
         const counts = { samples: 0, decodeMs: 0, waitMs: 0 };
@@ -223,7 +204,7 @@ export class MicroBatchLoader implements AsyncIterable<Update> {
       return true;
     } catch (error) {
       if (!(error instanceof KueaError) || error.code !== 'undecodable_image') throw error;
-      await this.skipped!.add({ index: sample.index, name: this.options.source.name(sample.index), reason: error.message });
+      await this.options.skipped.add({ index: sample.index, name: this.options.source.name(sample.index), reason: error.message });
       return false;
     }
   }

@@ -1,6 +1,6 @@
 import { KueaError } from '../../errors.js';
 import { defaultConcurrency, Limiter } from '../concurrency.js';
-import { type SkippedImage, SkippedImages } from '../skipped.js';
+import type { SkippedImages } from '../skipped.js';
 import type { Preprocessing } from './geometry.js';
 import { preprocess } from './preprocess.js';
 import type { Sampler } from './sampler.js';
@@ -15,12 +15,10 @@ export interface LoaderOptions {
   /** Global steps [startStep, endStep) are loaded. */
   startStep: number;
   endStep: number;
-  /** More distinct undecodable images than this end the run. */
-  maxSkipped: number;
+  /** Hears of undecodable images; ends the iteration when there are too many. */
+  skipped: SkippedImages;
   /** Let a batch pass of which no image can be decoded: other ranks have parts of it too. */
   mayBeEmpty?: boolean;
-  /** Where they are listed. */
-  skippedFile?: string;
   /** Images in work at a time. Default: what the cores and the libuv pool can use. */
   concurrency?: number;
   signal?: AbortSignal;
@@ -51,8 +49,9 @@ export class Loader implements AsyncIterable<FilledSlot> {
   private readonly pending: Promise<Omit<FilledSlot, 'waitMs'>>[] = [];
   private readonly limiter: Limiter;
   private readonly imageBytes: number;
-  private skipped: SkippedImages | undefined;
   private nextStep: number;
+  /** Nothing is read before somebody asks for it. */
+  private iterating = false;
   /** Why nothing more is to be loaded: the first failure, or the end of the iteration. */
   private stopped: { reason: unknown } | undefined;
   private wake: () => void = () => {};
@@ -72,21 +71,6 @@ export class Loader implements AsyncIterable<FilledSlot> {
     this.nextStep = options.startStep;
   }
 
-  /** Distinct undecodable images so far, those of an earlier part of the run included. */
-  get skippedCount(): number {
-    return this.skipped?.count ?? 0;
-  }
-
-  /** Undecodable images met here since it was last asked. */
-  takeSkipped(): SkippedImage[] {
-    return this.skipped?.takeFresh() ?? [];
-  }
-
-  /** Lists images that other ranks met. Throws KueaError `too_many_skipped`. */
-  async addSkipped(images: readonly SkippedImage[]): Promise<void> {
-    for (const image of images) await this.skipped?.add(image);
-  }
-
   /** Gives a slot back to be filled. */
   release(slot: number): void {
     this.free.push(slot);
@@ -95,11 +79,11 @@ export class Loader implements AsyncIterable<FilledSlot> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<FilledSlot, void, void> {
-    const { signal, endStep, startStep, maxSkipped, skippedFile } = this.options;
+    const { signal, endStep, startStep } = this.options;
+    this.iterating = true;
     const abort = () => this.wake();
     signal?.addEventListener('abort', abort);
     try {
-      this.skipped = await SkippedImages.open(skippedFile, maxSkipped);
       for (let step = startStep; step < endStep; step++) {
         const asked = performance.now();
         this.start();
@@ -120,7 +104,7 @@ export class Loader implements AsyncIterable<FilledSlot> {
 
   /** Begins a batch in every free slot. */
   private start(): void {
-    while (this.skipped && !this.stopped && this.free.length > 0 && this.nextStep < this.options.endStep) {
+    while (this.iterating && !this.stopped && this.free.length > 0 && this.nextStep < this.options.endStep) {
       const batch = this.fill(this.free.shift()!, this.nextStep++);
       // Reported when its turn comes; until then a failure must not count as unhandled.
       batch.catch(() => {});
@@ -184,7 +168,7 @@ export class Loader implements AsyncIterable<FilledSlot> {
       return true;
     } catch (error) {
       if (!(error instanceof KueaError) || error.code !== 'undecodable_image') throw error;
-      await this.skipped!.add({ index, name: source.name(index), reason: error.message });
+      await this.options.skipped.add({ index, name: source.name(index), reason: error.message });
       return false;
     }
   }

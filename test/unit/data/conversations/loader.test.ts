@@ -8,6 +8,7 @@ import { openSamples } from '../../../../lib/data/conversations/open.js';
 import { imagesPerSlot } from '../../../../lib/data/conversations/packing.js';
 import { UpdateSampler } from '../../../../lib/data/conversations/sampler.js';
 import type { SampleSource } from '../../../../lib/data/conversations/source.js';
+import { SkippedImages } from '../../../../lib/data/skipped.js';
 import { KueaError } from '../../../../lib/errors.js';
 import type { MicroBatch } from '../../../../lib/native/llava.js';
 import { failure, inFolder, write } from '../images/support.js';
@@ -84,7 +85,7 @@ function options(
     ranks,
     startUpdate: 0,
     endUpdate: sampler.updatesPerEpoch,
-    maxSkipped: 0,
+    skipped: SkippedImages.inMemory(0),
     concurrency: 3,
     ...shape,
   };
@@ -233,7 +234,11 @@ describe('MicroBatchLoader', () => {
     await inFolder(async (folder) => {
       const skippedFile = join(folder, 'skipped.jsonl');
       const source = testSource(12, { broken: [1, 7, 11] });
-      const o = options(source, { packing: false, maxSkipped: 3, skippedFile, endUpdate: 4 }, { batchSize: 3, gradAccum: 2 });
+      const o = options(
+        source,
+        { packing: false, skipped: await SkippedImages.open(skippedFile, 3), endUpdate: 4 },
+        { batchSize: 3, gradAccum: 2 },
+      );
       const updates = await consume(o);
       expect(updates.map(({ batches }) => batches.map(samplesOf))).to.deep.equal([
         [
@@ -265,9 +270,9 @@ describe('MicroBatchLoader', () => {
         [7, 'sample 7'],
       ]);
       // A micro-batch of broken ones alone gives its slot back.
-      const alone = await consume(options(testSource(6, { broken: [1, 2] }), { packing: false, maxSkipped: 2 }));
+      const alone = await consume(options(testSource(6, { broken: [1, 2] }), { packing: false, skipped: SkippedImages.inMemory(2) }));
       expect(alone.map(({ batches }) => batches.map(samplesOf))).to.deep.equal([[[0], [3], [4], [5]]]);
-      expect((await failure(consume(options(source, { maxSkipped: 2 })))).code).to.equal('too_many_skipped');
+      expect((await failure(consume(options(source, { skipped: SkippedImages.inMemory(2) })))).code).to.equal('too_many_skipped');
     });
   });
 

@@ -8,6 +8,7 @@ import { preprocess } from '../../../../lib/data/images/preprocess.js';
 import { Sampler } from '../../../../lib/data/images/sampler.js';
 import type { EncodedSource, PixelSource } from '../../../../lib/data/images/source.js';
 import { openSource } from '../../../../lib/data/images/sources.js';
+import { SkippedImages } from '../../../../lib/data/skipped.js';
 import { KueaError } from '../../../../lib/errors.js';
 import { failure, golden, inFolder, write } from './support.js';
 
@@ -60,7 +61,7 @@ function options(source: LoaderOptions['source'], changed: Partial<LoaderOptions
     preprocessing,
     startStep: 0,
     endStep: 2 * sampler.stepsPerEpoch,
-    maxSkipped: 0,
+    skipped: SkippedImages.inMemory(0),
     concurrency: 3,
     ...changed,
   };
@@ -135,7 +136,7 @@ describe('Loader', () => {
     await inFolder(async (folder) => {
       const skippedFile = join(folder, 'skipped.jsonl');
       const source = await memorySource([1, 6]);
-      const batches = await consume(options(source, { maxSkipped: 2, skippedFile }));
+      const batches = await consume(options(source, { skipped: await SkippedImages.open(skippedFile, 2) }));
       expect(batches.map(({ rows }) => [...rows])).to.deep.equal([
         [0, 2, 3],
         [4, 5, 7],
@@ -157,13 +158,14 @@ describe('Loader', () => {
       // A crash in the middle of a line: that image is listed again, the other is not.
       const text = await readFile(skippedFile, 'utf8');
       await writeFile(skippedFile, text.slice(0, -4));
-      await consume(options(source, { maxSkipped: 2, skippedFile, startStep: 2 }));
+      await consume(options(source, { skipped: await SkippedImages.open(skippedFile, 2), startStep: 2 }));
       expect(await lines()).to.deep.equal(listed);
     });
   });
 
   it('ends when more images than allowed are undecodable', async () => {
-    const loader = new Loader(options(await memorySource([1, 6]), { maxSkipped: 1 }));
+    const skipped = SkippedImages.inMemory(1);
+    const loader = new Loader(options(await memorySource([1, 6]), { skipped }));
     const counts: number[] = [];
     const error = await failure(
       (async () => {
@@ -175,17 +177,17 @@ describe('Loader', () => {
     );
     expect(error.code).to.equal('too_many_skipped');
     expect(error.message).to.include('at most 1').and.include('found 2').and.include('--max-skipped');
-    expect(loader.skippedCount).to.equal(2);
+    expect(skipped.count).to.equal(2);
   });
 
   it('ends when a batch has no image left', async () => {
-    const error = await failure(consume(options(await memorySource([4, 5, 6, 7]), { maxSkipped: 9 })));
+    const error = await failure(consume(options(await memorySource([4, 5, 6, 7]), { skipped: SkippedImages.inMemory(9) })));
     expect(error.code).to.equal('empty_batch');
     expect(error.message).to.include('step 1');
   });
 
   it('lets an empty batch pass where other ranks may have images of it', async () => {
-    const batches = await consume(options(await memorySource([4, 5, 6, 7]), { maxSkipped: 9, mayBeEmpty: true }));
+    const batches = await consume(options(await memorySource([4, 5, 6, 7]), { skipped: SkippedImages.inMemory(9), mayBeEmpty: true }));
     expect(batches.map(({ count }) => count)).to.include(0);
   });
 

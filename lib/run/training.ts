@@ -1,0 +1,140 @@
+import { SkippedImages } from '../data/skipped.js';
+import { agreedStop } from '../distributed/agreed-stop.js';
+import { gather } from '../distributed/ranks.js';
+import { packageVersion } from '../package.js';
+import { type Checkpoint, saveCheckpoint } from './checkpoints.js';
+import type { Exported, RunEvent, RunResult, StepLine, ValidationLine } from './events.js';
+import { train } from './loop.js';
+import { MetricsFile } from './metrics.js';
+import type { RunConfig } from './run-folder.js';
+import type { Session } from './session.js';
+
+/** Options that every program that trains has. */
+export type TrainingConfig = RunConfig & { logEvery: number; saveEvery: number; keepCheckpoints: number; maxSkipped: number };
+
+/** Batches of updates, read ahead of their consumer; a released one's memory is filled again. */
+export interface Batches<Batch> extends AsyncIterable<Batch> {
+  release(batch: Batch): void;
+}
+
+/** What a program trains, once its trainer is open. Every rank has one; those that write are called on rank 0 alone. */
+export interface Task<Batch, Metrics, Line extends StepLine> {
+  /** Updates to reach. */
+  steps: number;
+  /** Makes the trainer what it was at a checkpoint: rank 0 reads it, for all. */
+  restore(checkpoint: Checkpoint): Promise<void>;
+  /** Batches from update `start` on; undecodable images are told to `skipped`. */
+  batches(start: number, skipped: SkippedImages): Batches<Batch>;
+  learningRate(step: number): number;
+  /** One update of all ranks; its metrics when `log` is set. */
+  step(batch: Batch, lr: number, log: boolean): Promise<Metrics | null>;
+  /** The line of metrics.jsonl, and the event, of a logged update. */
+  line(step: number, batch: Batch, lr: number, metrics: Metrics): Line;
+  /** Mean loss of what is held out, on every rank; null when there is nothing, or the signal of a rank stopped it. */
+  validate(step: number): Promise<ValidationLine | null>;
+  /** Brings together, on every rank, what rank 0 is to write. */
+  collect(): Promise<void>;
+  /** Fills a checkpoint's folder. */
+  write(folder: string): Promise<void>;
+  /** Writes what the run is for, below its `export/`. */
+  export(): AsyncIterable<Exported>;
+  close(): Promise<void>;
+}
+
+/**
+ * Trains to the end or to the signal: resume, loop, export. Closes the task, however it ends. Rejects with KueaError: what the task rejects
+ * with, after which the last checkpoint stays, and `disk_full`.
+ */
+export async function runTask<Config extends TrainingConfig, Plan, Batch, Metrics, Line extends StepLine>(
+  session: Session<Config, RunEvent<Plan, Line>>,
+  task: Task<Batch, Metrics, Line>,
+): Promise<RunResult<Line>> {
+  const { checkpoint, emit, ranks } = session;
+  const started = performance.now();
+  try {
+    if (checkpoint) {
+      await task.restore(checkpoint);
+      emit({ type: 'resume', step: checkpoint.step, path: checkpoint.path });
+    }
+    const trained = await loop(session, task, checkpoint?.step ?? 0);
+    const interrupted = trained.steps < task.steps;
+    const exports: Exported[] = [];
+    if (!interrupted && ranks.rank === 0) {
+      emit({ type: 'phase', name: 'exporting' });
+      for await (const made of task.export()) {
+        exports.push(made);
+        emit({ type: 'export', ...made });
+      }
+    }
+    emit({ type: 'done', steps: trained.steps, interrupted, skipped: trained.skipped, seconds: (performance.now() - started) / 1000 });
+    return { ...trained, interrupted, exports };
+  } finally {
+    await task.close();
+  }
+}
+
+type Trained<Line extends StepLine> = Pick<RunResult<Line>, 'steps' | 'metrics' | 'validation' | 'skipped'>;
+
+async function loop<Config extends TrainingConfig, Plan, Batch, Metrics, Line extends StepLine>(
+  { config, folder, emit, signal, ranks }: Session<Config, RunEvent<Plan, Line>>,
+  task: Task<Batch, Metrics, Line>,
+  start: number,
+): Promise<Trained<Line>> {
+  const { steps } = task;
+  const writes = ranks.rank === 0;
+  const skipped = writes
+    ? await SkippedImages.open(folder.file('skipped.jsonl'), config.maxSkipped)
+    : SkippedImages.inMemory(config.maxSkipped);
+  // What a run that was killed before its first checkpoint wrote is written again, the loss before the first update too.
+  const metricsFile = writes ? await MetricsFile.open(folder.file('metrics.jsonl'), start === 0 ? -1 : start) : null;
+  const latest: Pick<Trained<Line>, 'metrics' | 'validation'> = {};
+  const validate = async (step: number) => {
+    const line = await task.validate(step);
+    if (!line) return;
+    latest.validation = line;
+    await metricsFile?.write(line);
+    emit({ type: 'validation', ...line });
+  };
+  const batches = task.batches(start, skipped);
+  const stop = agreedStop(ranks, signal);
+  try {
+    if (start === 0) await validate(0);
+    const done = await train<Batch, Metrics>({
+      batches,
+      start,
+      steps,
+      logEvery: config.logEvery,
+      saveEvery: config.saveEvery,
+      learningRate: (step) => task.learningRate(step),
+      step: async (batch, step, lr, log) => {
+        ranks.atStep(step + 1);
+        const metrics = await task.step(batch, lr, log);
+        stop.afterStep();
+        return metrics;
+      },
+      release: (batch) => batches.release(batch),
+      onStep: async (step, batch, lr, metrics) => {
+        emit({ type: 'tick', step, steps });
+        if (!metrics) return;
+        latest.metrics = task.line(step, batch, lr, metrics);
+        await metricsFile?.write(latest.metrics);
+        emit({ type: 'step', steps, ...latest.metrics });
+      },
+      save: async (step) => {
+        await validate(step);
+        await task.collect();
+        // The others' undecodable images are listed with rank 0's.
+        const found = await gather(ranks, 'skipped', skipped.takeFresh());
+        if (!writes) return;
+        for (const image of found.flat()) await skipped.add(image);
+        const saved = await saveCheckpoint(folder, step, packageVersion(), config.keepCheckpoints, (path) => task.write(path));
+        emit({ type: 'checkpoint', ...saved });
+      },
+      signal: stop.signal,
+    });
+    return { steps: done, skipped: skipped.count, ...latest };
+  } finally {
+    stop.end();
+    await metricsFile?.close();
+  }
+}
