@@ -3,7 +3,7 @@
  * when it is missing or older than its sources. Plain Node: node_modules may not be there yet.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -65,5 +65,8 @@ export function setUp() {
   const { current, cuda } = addonBuild();
   // What was built with CUDA is built with CUDA again.
   if (!current) npm('the native addon is missing or old', 'run', 'build:native', ...(cuda ? ['--', '--cuda'] : []));
-  if (!compiled()) npm('the compiled TypeScript is missing or old', 'run', 'build');
+  if (compiled()) return;
+  // What was compiled of files that have gone would run as well.
+  rmSync(join(root, 'dist'), { recursive: true, force: true });
+  npm('the compiled TypeScript is missing or old', 'run', 'build');
 }

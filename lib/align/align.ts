@@ -26,7 +26,7 @@ export function align(options: AlignOptions, { signal, ranks = oneRank }: { sign
     const inputs = await openInputs(config, ranks);
     await inputs.close();
     emit({ type: 'start', plan: inputs.plan, notes: [] });
-    return program.stopped;
+    return { ...program.stopped, interrupted: false };
   });
 }
 

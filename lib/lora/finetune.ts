@@ -27,7 +27,7 @@ export function finetune(options: LoraOptions, { signal, ranks = oneRank }: { si
     if (!config.dryRun) return runSession(program, config, { emit, signal, ranks });
     const planned = await orStopped(signal, planWithoutWeights(config, ranks.worldSize, signal));
     if (planned) emit({ type: 'start', ...planned });
-    return program.stopped;
+    return { ...program.stopped, interrupted: planned === null };
   });
 }
 

@@ -19,8 +19,8 @@ export interface LoraInputs extends Inputs {
 }
 
 /**
- * Throws KueaError: what opening the model and the samples throws. What cannot be used of the samples is listed in the run's folder. Several
- * ranks stop together, after an update: here one might leave and the others wait for it.
+ * Throws KueaError: what opening the model and the samples throws. What cannot be used of the samples is listed in the run's folder.
+ * Several ranks stop together, after an update: here one might leave and the others wait for it.
  */
 export async function openInputs({
   config,

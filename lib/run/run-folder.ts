@@ -55,7 +55,8 @@ export class RunFolder {
 
   /** For a run that fails before it begins: the folder is as if it had not been tried, but for the report of why. */
   async abandon(): Promise<void> {
-    if (this.isNew) await rm(this.file('config.yaml'), { force: true });
+    if (this.isNew && (await readdir(this.file('checkpoints')).catch(() => [])).length === 0)
+      await rm(this.file('config.yaml'), { force: true });
   }
 
   /** Lets another run in. */

@@ -46,9 +46,9 @@ export interface Program<Config extends RunConfig, Opened extends Inputs, Event,
 }
 
 /**
- * Begins a run and brings it to its end: agree with the other ranks, check the device, claim the folder, open and claim the inputs, find the
- * checkpoint to go on from, work. A run that fails or is stopped before its first checkpoint leaves its folder as if it had not been tried.
- * Rejects with KueaError `ranks_differ`, `no_device`, what RunFolder.open and claimInputs throw, and what the program throws.
+ * Begins a run and brings it to its end: agree with the other ranks, check the device, claim the folder, open and claim the inputs, find
+ * the checkpoint to go on from, work. A run that fails or is stopped before its first checkpoint leaves its folder as if it had not been
+ * tried. Rejects with KueaError `ranks_differ`, `no_device`, what RunFolder.open and claimInputs throw, and what the program throws.
  */
 export async function runSession<
   Config extends RunConfig & { device: string; threads?: number | undefined },

@@ -5,10 +5,8 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { readSafetensors } from '../../lib/files/safetensors.js';
 import { type AlignLine, type AlignOptions, align } from '../../lib/index.js';
-import { packageRoot } from '../../lib/package.js';
+import { agree, common, golden, type Numbers } from '../e2e/traces.js';
 import { demo, runRanks, stepsOf } from './support.js';
-
-type Numbers = Pick<AlignLine, 'loss' | 'kernel_loss' | 'anchor_loss' | 'cosine_to_original' | 'gamma' | 'c' | 'sigma'>;
 
 /** The F32 tensors of a file. */
 async function weightsOf(file: string): Promise<Map<string, Float32Array>> {
@@ -136,29 +134,9 @@ describe('several ranks', function () {
   });
 
   it('meets the losses of eager PyTorch in float64', async () => {
-    const golden = JSON.parse(readFileSync(join(packageRoot(), 'test/golden/align/traces.json'), 'utf8')) as {
-      batch: number;
-      steps: number;
-      runs: { name: string; options: Partial<AlignOptions>; trace: Numbers[] }[];
-    };
-    for (const { name, options, trace } of golden.runs) {
-      const found = await together(2, {
-        ...demo,
-        out: join(work, `run-${runs++}`),
-        batchSize: golden.batch,
-        steps: golden.steps,
-        shuffle: false,
-        scheduler: 'constant',
-        logEvery: 1,
-        ...options,
-      });
-      trace.forEach((line, i) => {
-        for (const [key, value] of Object.entries(line) as [keyof Numbers, number][]) {
-          // The anchor starts at 0 and is then a small difference of large numbers.
-          const size = Math.max(Math.abs(value), key === 'anchor_loss' ? 1e-3 : 0);
-          expect(found[i]![key], `${name}: ${key} of step ${i + 1}`).to.be.closeTo(value, 1e-3 * size);
-        }
-      });
+    for (const { options, trace } of golden.runs) {
+      const found = await together(2, { ...common, out: join(work, `run-${runs++}`), ...options });
+      agree(found, trace, 1e-3, options.kernel);
     }
   });
 });

@@ -34,7 +34,15 @@ describe('a run in several ranks', function () {
   it('is resumed by another number of ranks, from one folder that rank 0 alone has written', async () => {
     const run = options('resumed');
     well(await runRanks(3, run));
-    expect(readdirSync(run.out).sort()).to.deep.equal(['cache', 'checkpoints', 'config.yaml', 'export', 'latest', 'metrics.jsonl']);
+    expect(readdirSync(run.out).sort()).to.deep.equal([
+      'cache',
+      'checkpoints',
+      'config.yaml',
+      'export',
+      'inputs.json',
+      'latest',
+      'metrics.jsonl',
+    ]);
     const losses = () =>
       readFileSync(join(run.out, 'metrics.jsonl'), 'utf8')
         .trim()

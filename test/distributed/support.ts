@@ -35,7 +35,7 @@ function torchrun(rank: number, worldSize: number, port: number): Record<string,
 export async function startRanks(worldSize: number, script: string, args: (rank: number) => string[]): Promise<Ended[]> {
   const port = await freePort();
   const ranks = Array.from({ length: worldSize }, (_, rank) => {
-    const child = spawn(process.execPath, [join(root, 'dist/test/dist', script), ...args(rank)], {
+    const child = spawn(process.execPath, [join(root, 'dist/test/distributed', script), ...args(rank)], {
       env: { ...process.env, ...torchrun(rank, worldSize, port) },
     });
     let stdout = '';

@@ -87,7 +87,7 @@ describe('the kernel loss', () => {
       Promise.all(counts.map((_, rank) => addon.kernelLoss({ ...callOf(c, backend), counts: Int32Array.from(counts), rank })));
 
     for (const c of cases.filter(({ n }) => n >= 3)) {
-      // The fused loss exchanges: test/dist/loss.test.ts.
+      // The fused loss exchanges: test/distributed/loss.test.ts.
       for (const backend of ['plain', 'chunked'] as const) {
         it(`${c.name}, ${c.kind}, ${backend}: summands add up, rows of the gradient are exact`, async () => {
           for (const ranks of [1, 2, 3]) expectGolden(addParts(await partsOf(c, backend, evenly(c.n, ranks))), c);

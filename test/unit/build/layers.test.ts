@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 import { expect } from 'chai';
 
@@ -16,6 +16,33 @@ function files(folder: string, ending: RegExp): string[] {
 const read = (file: string) => readFileSync(join(root, file), 'utf8');
 const including = (folder: string, pattern: RegExp) =>
   files(`native/${folder}`, /\.(h|cpp|cu)$/).filter((file) => pattern.test(read(file)));
+
+/** The rooms of lib/, from the ground up. A room knows those on floors below its own, and not its neighbours. */
+const floors = [
+  ['errors', 'package'],
+  ['native', 'text', 'config'],
+  ['files', 'distributed'],
+  ['data'],
+  ['models'],
+  ['run'],
+  ['embed', 'generate', 'demo'],
+  ['align', 'lora'],
+  ['cli'],
+];
+
+const floorOf = (room: string) => floors.findIndex((floor) => floor.includes(room));
+
+/** Imports, of types too, that lead from a room into another. index.ts is the front door: it shows all rooms. */
+function imports(): { file: string; from: string; to: string }[] {
+  const roomOf = (file: string) => file.split('/')[1]!.replace(/\.c?ts$/, '');
+  return files('lib', /\.c?ts$/).flatMap((file) =>
+    Array.from(read(file).matchAll(/(?:from|import) '(\.[^']*)'|import\('(\.[^']*)'\)/g), ([, named, called]) => ({
+      file,
+      from: roomOf(file),
+      to: roomOf(join(dirname(file), (named ?? called)!)),
+    })).filter(({ from, to }) => from !== to && from !== 'index'),
+  );
+}
 
 describe('the source tree', () => {
   it('has no file of more than 400 lines', () => {
@@ -40,5 +67,15 @@ describe('the source tree', () => {
 
   it('includes napi.h in one place', () => {
     expect(including('bind', /#include <napi\.h>/)).to.deep.equal(['native/bind/napi_setup.h']);
+  });
+
+  it('imports from lower floors alone', () => {
+    const upward = imports().filter(({ from, to }) => floorOf(to) >= floorOf(from));
+    expect(upward.map(({ file, to }) => `${file} imports ${to}`)).to.deep.equal([]);
+  });
+
+  it('has a floor for every room, and a room for every floor', () => {
+    const rooms = readdirSync(join(root, 'lib')).map((name) => name.replace(/\.ts$/, ''));
+    expect(rooms.filter((room) => room !== 'index').sort()).to.deep.equal(floors.flat().sort());
   });
 });
