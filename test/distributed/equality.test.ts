@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { readSafetensors } from '../../lib/files/safetensors.js';
 import { type AlignLine, type AlignOptions, align } from '../../lib/index.js';
-import { agree, common, golden, type Numbers } from '../e2e/traces.js';
+import { agree, common, golden } from '../e2e/traces.js';
 import { demo, runRanks, stepsOf } from './support.js';
 
 /** The F32 tensors of a file. */
