@@ -108,7 +108,7 @@ function taskOf({ config, folder, ranks }: AlignSession, inputs: AlignInputs, tr
       for (const layout of config.exportLayouts) {
         const path = folder.file('export', exportNames[layout]);
         // A run that is resumed after its end exports the same weights again.
-        await replaceWhole(path, (made) => exportWeights(student, layout, made, trainer.write));
+        await exportWeights(student, layout, path, trainer.write, replaceWhole);
         yield { layout, path };
       }
     },

@@ -5,7 +5,7 @@ import type { UpdateSampler } from '../data/conversations/sampler.js';
 import { SkippedImages } from '../data/skipped.js';
 import { gather } from '../distributed/ranks.js';
 import { KueaError } from '../errors.js';
-import { replaceWhole } from '../files/output.js';
+import { replaceWhole, writeWhole } from '../files/output.js';
 import { openAdapter, planAdapter, planProjector } from '../models/llava/adapter.js';
 import { writeAdapter } from '../models/llava/write-adapter.js';
 import type { LoraMetrics, NativeLoraTrainer } from '../native/addon.js';
@@ -73,7 +73,8 @@ function taskOf(session: LoraSession, inputs: LoraInputs, trainer: NativeLoraTra
   };
   const rate = (lr: number, step: number) => fineTuningRate({ ...config, lr }, step, plan.steps);
   /** Adapter and projector as PEFT and LLaVA keep them: of a checkpoint, and of the end. */
-  const writeTo = (path: string) => writeAdapter(trainer, path, { llava, rank: plan.rank, alpha: plan.alpha, dropout: config.dropout });
+  const writeTo = (path: string, place: typeof writeWhole) =>
+    writeAdapter(trainer, path, { llava, rank: plan.rank, alpha: plan.alpha, dropout: config.dropout }, place);
   let loader: MicroBatchLoader;
   return {
     steps: plan.steps,
@@ -122,13 +123,13 @@ function taskOf(session: LoraSession, inputs: LoraInputs, trainer: NativeLoraTra
     validate: async (step) => (heldOut ? validate(step, heldOut, trainer, loaderOptions, session) : null),
     collect: () => trainer.gather(),
     write: async (path) => {
-      await writeTo(join(path, 'adapter'));
+      await writeTo(join(path, 'adapter'), writeWhole);
       await writeMoments(trainer, path);
     },
     export: async function* () {
       const path = folder.file('export');
       // A run that is resumed after its end exports the same adapter again.
-      await replaceWhole(path, writeTo);
+      await writeTo(path, replaceWhole);
       yield { layout: 'peft', path };
     },
     close: () => trainer.close(),

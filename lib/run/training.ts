@@ -126,6 +126,7 @@ async function loop<Config extends TrainingConfig, Plan, Batch, Metrics, Line ex
         // The others' undecodable images are listed with rank 0's.
         const found = await gather(ranks, 'skipped', skipped.takeFresh());
         if (!writes) return;
+        await folder.check();
         for (const image of found.flat()) await skipped.add(image);
         const saved = await saveCheckpoint(folder, step, packageVersion(), config.keepCheckpoints, (path) => task.write(path));
         emit({ type: 'checkpoint', ...saved });
