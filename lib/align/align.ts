@@ -20,7 +20,7 @@ import { train } from '../run/loop.js';
 import { MetricsFile, type MetricsLine } from '../run/metrics.js';
 import { type Run, startRun } from '../run/run.js';
 import { RunFolder } from '../run/run-folder.js';
-import { learningRate } from '../run/schedule.js';
+import { learningRate, type Schedule } from '../run/schedule.js';
 import { restoreTrainerState, writeTrainerState } from '../run/trainer-state.js';
 import type { AlignEvent, AlignResult } from './events.js';
 import { fitKernel } from './fit-kernel.js';
@@ -41,8 +41,12 @@ export type AlignRun = Run<AlignEvent, AlignResult>;
  * their parts; rank 0 alone writes into the run's folder. An abort on one rank stops all of them after the same step.
  */
 export function align(options: AlignOptions, { signal, ranks = oneRank }: { signal?: AbortSignal; ranks?: Ranks } = {}): AlignRun {
-  const config = resolveAlignConfig(options);
-  return startRun((emit) => run(config, emit, signal, ranks));
+  const warnings: string[] = [];
+  const config = resolveAlignConfig(options, { ranks: ranks.worldSize, warn: (message) => warnings.push(message) });
+  return startRun((emit) => {
+    for (const message of warnings) emit({ type: 'warning', message });
+    return run(config, emit, signal, ranks);
+  });
 }
 
 type Emit = (event: AlignEvent) => void;
@@ -61,6 +65,7 @@ interface Job {
 }
 
 async function run(config: AlignConfig, emit: Emit, signal: AbortSignal | undefined, ranks: Ranks): Promise<AlignResult> {
+  const device = resolveDevice(config.device, loadAddon().info(), ranks.localRank);
   const student = (await openWeights(config.student, { family: 'clip', activation: config.activation })) as Job['student'];
   const teacher = (await openWeights(config.teacher, { family: 'dinov2' })) as Job['teacher'];
   const source = await openSource(config.data);
@@ -68,8 +73,9 @@ async function run(config: AlignConfig, emit: Emit, signal: AbortSignal | undefi
     const { batchSize, seed, shuffle, fraction } = config;
     const { rank, worldSize } = ranks;
     const sampler = new Sampler({ length: source.length, batchSize, seed, shuffle, fraction, rank, worldSize });
-    const plan = planAlignment(config, { student: student.arch, teacher: teacher.arch, images: sampler.images, ranks: worldSize });
+    const plan = planAlignment(config, { student: student.arch, teacher: teacher.arch, images: sampler.images, ranks: worldSize, device });
     emit({ type: 'start', plan });
+    for (const message of plan.warnings) emit({ type: 'warning', message });
     if (config.dryRun) return { steps: 0, interrupted: false, skipped: 0, exports: [] };
 
     if (ranks.group) await agree(ranks, await alike({ config, student, teacher, source }));
@@ -148,9 +154,6 @@ async function openEmbeddingCache(job: Job, parent: string): Promise<CacheSpec &
   return { ...spec, complete: present === sampler.images };
 }
 
-/** The device of this process. */
-const deviceOf = ({ config, ranks }: Job) => resolveDevice(config.device, loadAddon().info(), ranks.localRank);
-
 /** The kernel to start from: as given, or fitted on a sample of images. */
 async function startingKernel(addon: Addon, job: Job): Promise<KernelSpec> {
   const { config, student, source, emit, signal } = job;
@@ -162,7 +165,7 @@ async function startingKernel(addon: Addon, job: Job): Promise<KernelSpec> {
     sigmaTeacher: config.sigmaTeacher,
   };
   if (!config.fitKernel) return kernel;
-  const models = { ...encoderSpecs(job), teacherSize: teacherSizeOf(config, student.arch), device: deviceOf(job) };
+  const models = { ...encoderSpecs(job), teacherSize: teacherSizeOf(config, student.arch), device: job.plan.device };
   const data = { source, preprocessing: preprocessingOf(job), count: config.fitImages, seed: config.seed, maxSkipped: config.maxSkipped };
   const sample = await sampleEmbeddings(addon, models, data, signal);
   const { kernel: fitted, before, after } = await fitKernel(addon, sample, kernel);
@@ -174,7 +177,6 @@ async function alignInto(folder: RunFolder, job: Job): Promise<AlignResult> {
   const { config, student, teacher, sampler, plan, emit, ranks } = job;
   const started = performance.now();
   const addon = loadAddon();
-  const device = deviceOf(job);
   if (config.threads) await addon.setThreads(config.threads);
   const cache = config.cache === 'off' ? null : await openEmbeddingCache(job, config.cache ?? folder.file('cache'));
   const checkpoint = await fromRank0(ranks, 'checkpoint', async () => (config.resume ? latestCheckpoint(folder) : null));
@@ -193,7 +195,7 @@ async function alignInto(folder: RunFolder, job: Job): Promise<AlignResult> {
     w: config.w,
     lossBackend: config.lossBackend,
     precision: config.precision,
-    device,
+    device: plan.device,
     optimizer: { beta1: config.beta1, beta2: config.beta2, eps: config.eps, weightDecay: config.weightDecay },
     batchSize: sampler.rankBatchSize,
     microBatch: config.microBatch ?? sampler.rankBatchSize,
@@ -243,6 +245,8 @@ async function trainFrom(
     ...(config.workers ? { concurrency: config.workers } : {}),
   });
   const stop = agreedStop(ranks, signal);
+  const { lr, scheduler, protocol } = config;
+  const schedule: Schedule = { lr, scheduler, warmup: plan.warmup, first: protocol === 'kuea-release' ? 'peak' : 'step' };
   let last: MetricsLine | undefined;
   let images = 0;
   let since = performance.now();
@@ -253,7 +257,7 @@ async function trainFrom(
       steps,
       logEvery: config.logEvery,
       saveEvery: config.saveEvery,
-      learningRate: (step) => learningRate(config, step, steps),
+      learningRate: (step) => learningRate(schedule, step, steps),
       step: async ({ slot, count, rows, step }, lr, log) => {
         ranks.atStep(step + 1);
         images += count + config.batchSize - sampler.rankBatchSize;

@@ -4,6 +4,12 @@ import type { AlignPlan } from './plan.js';
 /** What happens in a run, in order. */
 export type AlignEvent =
   | { type: 'start'; plan: AlignPlan }
+  /** Something that somebody should know or change, a sentence. */
+  | { type: 'warning'; message: string }
+  /** What is being done until the first step. */
+  | { type: 'phase'; name: string }
+  /** An update was made; of those that are logged `step` tells more. */
+  | { type: 'tick'; step: number; steps: number }
   /** The kernel was fitted on `images` images; kernel losses of that sample before and after. */
   | { type: 'fit'; images: number; gamma: number; c: number; sigma: number; before: number; after: number }
   /** The cache has `present` of the `images` that the run uses; `rebuilt` says why an older one was not usable. */

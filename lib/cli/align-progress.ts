@@ -28,9 +28,13 @@ export const alignText: EventText<AlignEvent> = {
           event.present === event.images ? 'complete' : `${event.present} of ${event.images} images, the rest is filled on the way`;
         return `frozen embeddings: ${event.rebuilt ? `made anew, because ${event.rebuilt}` : share}`;
       }
+      case 'warning':
+        return event.message;
       case 'resume':
         return `resumed after step ${event.step}`;
       case 'checkpoint':
+      case 'tick':
+      case 'phase':
         return '';
       case 'export':
         return `exported ${event.layout}: ${event.path}`;

@@ -18,11 +18,15 @@ export const loraText: EventText<LoraEvent> = {
           `${plan.effectiveBatch}; ${(plan.trainableParameters / 1e6).toFixed(1)} M parameters in training${leftOut}`
         );
       }
+      case 'warning':
+        return event.message;
       case 'resume':
         return `resumed after step ${event.step}`;
       case 'validation':
         return `validation after step ${event.step}: loss ${short(event.val_loss)} on ${event.val_samples} samples`;
       case 'checkpoint':
+      case 'tick':
+      case 'phase':
         return '';
       case 'export':
         return `exported the adapter: ${event.path}`;

@@ -34,6 +34,12 @@ export interface ValidationLine {
 export type LoraEvent =
   /** `notes`: what a dry run could not check, each a sentence. */
   | { type: 'start'; plan: LoraPlan; notes: string[] }
+  /** Something that somebody should know or change, a sentence. */
+  | { type: 'warning'; message: string }
+  /** What is being done until the first step. */
+  | { type: 'phase'; name: string }
+  /** An update was made; of those that are logged `step` tells more. */
+  | { type: 'tick'; step: number; steps: number }
   | { type: 'resume'; step: number; path: string }
   | ({ type: 'step'; steps: number } & LoraMetricsLine)
   | ({ type: 'validation' } & ValidationLine)

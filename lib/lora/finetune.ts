@@ -22,7 +22,7 @@ import { train } from '../run/loop.js';
 import { MetricsFile } from '../run/metrics.js';
 import { type Run, startRun } from '../run/run.js';
 import { RunFolder } from '../run/run-folder.js';
-import { fineTuningRate } from '../run/schedule.js';
+import { learningRate, type Schedule } from '../run/schedule.js';
 import { restoreWithMoments, writeMoments } from '../run/trainer-state.js';
 import { openTokenizer } from '../text/tokenizer.js';
 import { planWithoutWeights } from './dry-run.js';
@@ -44,14 +44,16 @@ export type LoraRun = Run<LoraEvent, LoraResult>;
  * rank stops all of them after the same update.
  */
 export function finetune(options: LoraOptions, { signal, ranks = oneRank }: { signal?: AbortSignal; ranks?: Ranks } = {}): LoraRun {
-  const config = resolveLoraConfig(options);
-  return startRun((emit) =>
-    run(config, emit, signal, ranks).catch((error: unknown): LoraResult => {
+  const warnings: string[] = [];
+  const config = resolveLoraConfig(options, { ranks: ranks.worldSize, warn: (message) => warnings.push(message) });
+  return startRun((emit) => {
+    for (const message of warnings) emit({ type: 'warning', message });
+    return run(config, emit, signal, ranks).catch((error: unknown): LoraResult => {
       // Stopped while it looked at its data: nothing had begun.
       if (signal?.aborted && error === signal.reason) return { steps: 0, interrupted: true, skipped: 0 };
       throw error;
-    }),
-  );
+    });
+  });
 }
 
 type Emit = (event: LoraEvent) => void;
@@ -71,8 +73,11 @@ interface Job {
 }
 
 async function run(config: LoraConfig, emit: Emit, signal: AbortSignal | undefined, ranks: Ranks): Promise<LoraResult> {
+  const device = resolveDevice(config.device, loadAddon().info(), ranks.localRank);
   if (config.dryRun) {
-    emit({ type: 'start', ...(await planWithoutWeights(config, ranks.worldSize, signal)) });
+    const planned = await planWithoutWeights(config, ranks.worldSize, device, signal);
+    emit({ type: 'start', ...planned });
+    for (const message of planned.plan.warnings) emit({ type: 'warning', message });
     return { steps: 0, interrupted: false, skipped: 0 };
   }
   const llava = await openModel(config);
@@ -86,8 +91,9 @@ async function run(config: LoraConfig, emit: Emit, signal: AbortSignal | undefin
     try {
       if (ranks.group) await agree(ranks, await alike({ config, llava, source }));
       const samplers = samplersOf(config, source, ranks);
-      const plan = planOf(config, llava, source, samplers, ranks);
+      const plan = planOf(config, llava, source, samplers, ranks, device);
       emit({ type: 'start', plan, notes: [] });
+      for (const message of plan.warnings) emit({ type: 'warning', message });
       return await tuneInto(folder, { config, llava, source, ...samplers, plan, emit, signal, ranks });
     } finally {
       await source.close();
@@ -141,7 +147,7 @@ async function openSource(
 }
 
 function samplersOf(config: LoraConfig, source: SampleSource, { worldSize }: Ranks): Pick<Job, 'sampler' | 'heldOut'> {
-  const { valFraction, seed, batchSize, gradAccum, shuffle, groupByModalityLength } = config;
+  const { valFraction, seed, microBatch: batchSize, gradAccum, shuffle, groupByModalityLength } = config;
   const { train: members, validation } = split(source.length, valFraction, seed);
   const common = { lengths: source.lengths, batchSize, gradAccum, ranks: worldSize, seed };
   const order = !shuffle ? 'sequential' : groupByModalityLength ? 'modality-length' : 'shuffle';
@@ -157,6 +163,7 @@ function planOf(
   source: SampleSource,
   { sampler, heldOut }: Pick<Job, 'sampler' | 'heldOut'>,
   { worldSize }: Ranks,
+  device: string,
 ): LoraPlan {
   const { vision, llama, feature } = model;
   return planLora(config, {
@@ -169,6 +176,7 @@ function planOf(
     leftOut: source.skipped,
     pixelBytes: source.pixels === 'u8' ? 1 : 4,
     ranks: worldSize,
+    device,
     card: cardBytes(config),
   });
 }
@@ -176,25 +184,23 @@ function planOf(
 /** What the loader and the trainer must know alike about a micro-batch. */
 const slotOptions = ({ config, llava }: Job) => ({
   packing: config.pack,
-  batchSize: config.batchSize,
+  batchSize: config.microBatch,
   maxLength: config.maxLength,
   patches: llava.patches,
 });
 
 function openTrainer(job: Job): Promise<NativeLoraTrainer> {
   const { config, llava, source, heldOut, plan, ranks } = job;
-  const { precision, seed, device, dropout, beta1, beta2, eps, weightDecay, maxGradNorm, gradientCheckpointing, offload } = config;
+  const { precision, seed, dropout, beta1, beta2, eps, weightDecay, maxGradNorm, activationCheckpointing, offload } = config;
   const lora = { rank: plan.rank, alpha: plan.alpha, weights: llava.adapter?.weights ?? null, seed };
-  const addon = loadAddon();
-  const on = resolveDevice(device, addon.info(), ranks.localRank);
-  return addon.openLoraTrainer({
-    model: { ...llava.model, basePrecision: plan.basePrecision, precision, lora, device: on },
+  return loadAddon().openLoraTrainer({
+    model: { ...llava.model, basePrecision: plan.basePrecision, precision, lora, device: plan.device },
     dropout,
     seed,
     trainProjector: !config.freezeProjector,
     optimizer: { beta1, beta2, eps, weightDecay },
     maxGradNorm,
-    gradientCheckpointing,
+    gradientCheckpointing: activationCheckpointing,
     offload,
     slots: trainingSlots + (heldOut ? validationSlots : 0),
     imagesPerSlot: imagesPerSlot(slotOptions(job)),
@@ -336,7 +342,8 @@ async function trainFrom(
     await metricsFile?.write(validation);
     emit({ type: 'validation', ...validation });
   };
-  const rate = (lr: number, step: number) => fineTuningRate({ ...config, lr }, step, steps);
+  const schedule: Omit<Schedule, 'lr'> = { scheduler: config.scheduler, warmup: plan.warmup, first: 'zero' };
+  const rate = (lr: number, step: number) => learningRate({ ...schedule, lr }, step, steps);
   let [samples, tokens, since] = [0, 0, performance.now()];
   try {
     if (start === 0) await validateAt(0);
