@@ -23,9 +23,11 @@ export interface ValidationLine {
 
 /** What happens in any run that trains, in order. */
 export type RunEvent<Plan, Line extends StepLine> =
+  /** Something that somebody should know or change, a sentence. */
+  | { type: 'warning'; message: string }
   /** What it does now, until the next event; also before `start`. */
   | { type: 'phase'; name: string }
-  /** `notes`: what the plan could not know, or did otherwise than asked, each a sentence. */
+  /** `notes`: what the plan could not know, each a sentence. */
   | { type: 'start'; plan: Plan; notes: string[] }
   | { type: 'resume'; step: number; path: string }
   /** An update was made; those that are logged have a `step` as well. */

@@ -2,12 +2,12 @@ import { readdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { readConfigFile, toYaml } from '../config/files.js';
+import { differingOptions } from '../config/saved.js';
 import { fromRank0, type Ranks } from '../distributed/ranks.js';
 import { KueaError } from '../errors.js';
 import { clearUnfinished, isUnfinished, makeFolder, writeFileAtomically } from '../files/atomic.js';
 import { FolderLock, isLock } from '../files/lock.js';
 import { savedSteps } from './checkpoints.js';
-import { differingOptions } from './same-config.js';
 
 /** What a run's folder is opened for: any program's checked options. */
 export type RunConfig = Record<string, unknown> & { out: string; resume: boolean };
@@ -41,7 +41,7 @@ export class RunFolder {
     config: RunConfig,
     free: readonly string[],
     ranks: Ranks,
-    parse: (saved: Record<string, unknown>) => Record<string, unknown> = (saved) => saved,
+    parse: (saved: Record<string, unknown>) => Record<string, unknown>,
   ): Promise<RunFolder> {
     const folder = new RunFolder(config.out);
     await fromRank0(ranks, 'run folder', async () => {

@@ -35,6 +35,8 @@ export interface Inputs {
 export interface Program<Config extends RunConfig, Opened extends Inputs, Event, Result> {
   /** Options that a resumed run may change, since they do not change what is computed. */
   free: readonly (keyof Config & string)[];
+  /** The options of a run's config.yaml, whichever version wrote it. */
+  parse(saved: Record<string, unknown>): Record<string, unknown>;
   /** Options that ranks may have otherwise: paths, whose contents are compared, and how a machine is used. */
   local: readonly (keyof Config & string)[];
   /** Rejects with the reason of `signal` when that stops it. */
@@ -64,7 +66,7 @@ export async function runSession<
   const addon = loadAddon();
   if (ranks.group) await agree(ranks, comparable(program, config));
   const device = resolveDevice(config.device, addon.info(), ranks.localRank);
-  const folder = await RunFolder.open(config, program.free, ranks);
+  const folder = await RunFolder.open(config, program.free, ranks, program.parse);
   let result: (Result & { interrupted: boolean }) | null = null;
   try {
     if (config.threads) await addon.setThreads(config.threads);
