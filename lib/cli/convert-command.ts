@@ -1,13 +1,13 @@
 import { Command, Option } from 'commander';
-import { type ExportLayout, exportLayouts } from '../models/clip/export.js';
 import { convert } from '../models/convert.js';
+import { type ExportLayout, exportLayouts } from '../models/export.js';
 import { loadAddon } from '../native/load.js';
 import { output } from './output.js';
 
 export function convertCommand(): Command {
   return new Command('convert')
     .description('Rewrite a CLIP in another layout, and check that it gives the same embeddings.')
-    .argument('<ref>', 'a Hugging Face or open_clip folder, a weights file, or a hub id')
+    .argument('<ref>', 'a Hugging Face or open_clip folder, a weights file, a checkpoint or run of kuea-align, or a hub id')
     .addOption(
       new Option('--to <layout>', 'hf: folder for transformers and LLaVA; open_clip: folder; openai, visual: one file')
         .choices(exportLayouts)
