@@ -1,9 +1,6 @@
-import { readFile, stat } from 'node:fs/promises';
-
-import { downloadFileToCacheDir } from '@huggingface/hub';
-
-import { KueaError } from '../errors.js';
-import { isHubId } from '../files/hub.js';
+import { stat } from 'node:fs/promises';
+import { isHubId } from '../files/hub/fetch.js';
+import { fetchModel } from './fetch-model.js';
 import { type Json, readJson } from './model-folder.js';
 
 /** What says a model's shape beside its weights; null where there is no such file. */
@@ -12,33 +9,9 @@ export interface Configs {
   openClip: Json | null;
 }
 
-/** Reads them from a folder or from the hub, and no weights. Throws KueaError `hub_unreachable`, `bad_config`. */
+/** Reads them from a folder or from the hub, and no weights. Throws KueaError `bad_config`, and what fetching throws. */
 export async function readConfigs(ref: string): Promise<Configs> {
-  const local = await stat(ref).catch(() => null);
-  const read = (name: string) => (!local && isHubId(ref) ? fetchJson(ref, name) : readJson(ref, name));
-  return { config: await read('config.json'), openClip: await read('open_clip_config.json') };
-}
-
-async function fetchJson(ref: string, path: string): Promise<Json | null> {
-  const [repo = '', revision = 'main'] = ref.split('@');
-  const hubUrl = process.env['HF_ENDPOINT'];
-  const accessToken = process.env['HF_TOKEN'];
-  try {
-    const file = await downloadFileToCacheDir({
-      repo,
-      revision,
-      path,
-      ...(hubUrl ? { hubUrl } : {}),
-      ...(accessToken ? { accessToken } : {}),
-    });
-    return JSON.parse(await readFile(file, 'utf8')) as Json;
-  } catch (cause) {
-    if ((cause as { statusCode?: number }).statusCode === 404) return null;
-    throw new KueaError(
-      'hub_unreachable',
-      `cannot fetch ${path} of ${ref} from the hub (${(cause as Error).message}): give a folder that has it, or set HF_ENDPOINT ` +
-        `to a mirror`,
-      { cause },
-    );
-  }
+  const isThere = await stat(ref).catch(() => null);
+  const folder = !isThere && isHubId(ref) ? await fetchModel(ref, { files: 'config' }) : ref;
+  return { config: await readJson(folder, 'config.json'), openClip: await readJson(folder, 'open_clip_config.json') };
 }

@@ -39,7 +39,10 @@ async function modelConfig(ref: string): Promise<Json> {
   return config;
 }
 
-/** Reads a LLaVA's shape; `tower` is a separate one's folder. Throws KueaError `bad_config`, `unsupported_model`, `hub_unreachable`. */
+/**
+ * Reads a LLaVA's shape; `tower` is a separate one's folder. Throws KueaError `bad_config`, `unsupported_model`, and what fetchModel
+ * throws.
+ */
 export async function readLlavaShape(ref: string, tower: string | undefined): Promise<LlavaShape> {
   const config = await modelConfig(ref);
   const { llama, visionTower, imageToken } = readLlavaConfig(
