@@ -1,11 +1,11 @@
 import { readdirSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
 import { parse, stringify } from 'yaml';
 
-import { KueaError } from '../errors.js';
+import { KueaError, reason } from '../errors.js';
 import { packageRoot } from '../package.js';
+import { readRegular } from '../regular-file.js';
 import { camelCase, nearest, snakeCase } from './keys.js';
 
 /** Names of a program's published recipes that ship with the package: configs/NAME.yaml, kuea-lora's being those that end in -lora. */
@@ -17,14 +17,19 @@ export function presetNames(program: 'align' | 'lora'): string[] {
     .sort();
 }
 
+/** Of a config in bytes, at most. */
+const largestConfig = 1 << 18;
+
 /** Options of a YAML file, keys in camelCase. Throws KueaError `bad_config`. */
 export async function readConfigFile(file: string): Promise<Record<string, unknown>> {
-  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new KueaError('bad_config', `cannot read the config ${file}: ${(cause as Error).message}`, { cause });
+  const text = await readRegular(file, largestConfig).catch((cause: unknown) => {
+    throw new KueaError('bad_config', `cannot read the config ${file}: ${reason(cause)}`, { cause });
   });
   let parsed: unknown;
   try {
-    parsed = parse(text) ?? {};
+    parsed = parse(text.toString('utf8')) ?? {};
+    // What names itself by an anchor is no option, and could not be said in an error.
+    JSON.stringify(parsed);
   } catch (cause) {
     throw new KueaError('bad_config', `expected YAML in ${file}: ${(cause as Error).message.split('\n')[0]}`, { cause });
   }

@@ -134,8 +134,8 @@ export class Unpickler {
     if (!this.rules.allows(global)) {
       throw new KueaError(
         'forbidden_pickle',
-        `${this.file} names ${named(global.path)}, which weights have no need of: it was not loaded, and none of it was run; get the model as ` +
-          `safetensors`,
+        `${this.file} names ${named(global.path)}, which weights have no need of: it was not loaded, and none of it was run; get ` +
+          `the model as safetensors`,
       );
     }
     this.push(global);

@@ -48,8 +48,8 @@ function endOfString(json: string, at: number): number {
 }
 
 /**
- * What is wrong with the outline of a header, or null; looked at before it is parsed, so that nothing is built that no header has. JSON.parse
- * keeps the last of two equal keys; the format forbids the second, which could hide a tensor.
+ * What is wrong with the outline of a header, or null; looked at before it is parsed, so that nothing is built that no header has.
+ * JSON.parse keeps the last of two equal keys; the format forbids the second, which could hide a tensor.
  */
 function faultOfOutline(json: string): string | null {
   const names = new Set<string>();

@@ -21,8 +21,8 @@ const mostEntries = 1 << 17;
 const largestDirectory = 1 << 26;
 
 /**
- * The entries of a zip of `size` bytes by name. What is wanted are offsets into the file, to map tensors where they lie, which zip libraries do not give.
- * Throws KueaError `bad_archive`.
+ * The entries of a zip of `size` bytes by name. What is wanted are offsets into the file, to map tensors where they lie, which zip
+ * libraries do not give. Throws KueaError `bad_archive`.
  */
 export async function readZip(handle: FileHandle, size: number, file: string): Promise<Map<string, ZipEntry>> {
   const fail = (why: string): never => {
@@ -50,7 +50,7 @@ export async function readZip(handle: FileHandle, size: number, file: string): P
   }
 
   if (count > mostEntries || length > largestDirectory)
-    fail(`its directory claims ${count} entries in ${length} bytes, more than any model has`);
+    fail(`its directory claims ${count} entries in ${length} bytes, more than a model has`);
   const directory = await read(start, length);
   const entries = new Map<string, ZipEntry>();
   let position = 0;

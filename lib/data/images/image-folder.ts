@@ -48,7 +48,8 @@ class Walk {
   constructor(private readonly root: string) {}
 
   /**
-   * All folders under `folder` and itself, with their images, relative to the root. Links that lead back to a folder above are not followed.
+   * All folders under `folder` and itself, with their images, relative to the root. Links that lead back to a folder above are not
+   * followed.
    */
   async take(folder: string, above: readonly string[], found: { folder: string; images: string[] }[]): Promise<void> {
     const absolute = `${this.root}/${folder}`;

@@ -39,8 +39,8 @@ export async function indexTar(file: string): Promise<TarMember[]> {
     const truncated = (at: number, path?: string) =>
       new KueaError(
         'truncated_shard',
-        `expected ${path ? `member ${named(path)}` : 'a whole header'} at offset ${at} of ${file}, found the end of the file at ${end}: the ` +
-          `shard is truncated, fetch it again`,
+        `expected ${path ? `member ${named(path)}` : 'a whole header'} at offset ${at} of ${file}, found the end of the file at ${end}: ` +
+          `the shard is truncated, fetch it again`,
       );
 
     /** `length` bytes at `at`, from the buffer if they are in it. */

@@ -33,7 +33,8 @@ export function imagesOf(members: readonly TarMember[], shard: string): TarMembe
     if (sample.has(extension)) {
       throw new KueaError(
         'bad_shard',
-        `expected one .${named(extension)} file a sample, found two for ${named(ownKey)} in ${shard} (the second at offset ${member.offset})`,
+        `expected one .${named(extension)} file a sample, found two for ${named(ownKey)} in ${shard} (the second at offset ` +
+          `${member.offset})`,
       );
     }
     sample.set(extension, member);
