@@ -1,11 +1,11 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 
 import { parse, stringify } from 'yaml';
 
-import { KueaError } from '../errors.js';
+import { KueaError, reason } from '../errors.js';
 import { packageRoot } from '../package.js';
+import { readRegular } from '../regular-file.js';
 import { camelCase, nearest, snakeCase } from './keys.js';
 
 /** Whether a file's value is a path that starts from the file's own folder. */
@@ -26,14 +26,19 @@ export function presetNames(program: 'align' | 'lora', folder = join(packageRoot
     .sort();
 }
 
+/** Of a config in bytes, at most. */
+const largestConfig = 1 << 18;
+
 /** Options of a YAML file, keys in camelCase. Throws KueaError `bad_config`. */
 export async function readConfigFile(file: string): Promise<Record<string, unknown>> {
-  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new KueaError('bad_config', `cannot read the config ${file}: ${(cause as Error).message}`, { cause });
+  const text = await readRegular(file, largestConfig).catch((cause: unknown) => {
+    throw new KueaError('bad_config', `cannot read the config ${file}: ${reason(cause)}`, { cause });
   });
   let parsed: unknown;
   try {
-    parsed = parse(text) ?? {};
+    parsed = parse(text.toString('utf8')) ?? {};
+    // What names itself by an anchor is no option, and could not be said in an error.
+    JSON.stringify(parsed);
   } catch (cause) {
     throw new KueaError('bad_config', `expected YAML in ${file}: ${(cause as Error).message.split('\n')[0]}`, { cause });
   }

@@ -1,12 +1,16 @@
-import { appendFile, readFile, truncate } from 'node:fs/promises';
+import { appendFile, truncate } from 'node:fs/promises';
 
-import { KueaError } from '../errors.js';
+import { z } from 'zod';
 
-export interface SkippedImage {
-  index: number;
-  name: string;
-  reason: string;
-}
+import { KueaError, reason } from '../errors.js';
+import { readIfThere } from '../regular-file.js';
+
+const lineSchema = z.object({ index: z.int().nonnegative(), name: z.string(), reason: z.string() });
+
+export type SkippedImage = z.output<typeof lineSchema>;
+
+/** Of the list in bytes, at most; a line has some 200. */
+const largestList = 1 << 28;
 
 /** The undecodable images of a run, each listed once in `skipped.jsonl` as {index, name, reason}, also over epochs and resumes. */
 export class SkippedImages {
@@ -24,15 +28,24 @@ export class SkippedImages {
     return new SkippedImages(undefined, max);
   }
 
-  /** Knows what an existing `file` lists. */
+  /** Knows what an existing `file` lists. Throws KueaError `bad_skipped`. */
   static async open(file: string, max: number): Promise<SkippedImages> {
     const skipped = new SkippedImages(file, max);
-    const bytes = await readFile(file).catch(() => Buffer.alloc(0));
+    const bytes = (await readIfThere(file, largestList)) ?? Buffer.alloc(0);
     // A line that a crash cut short is taken off; its image is listed again when it is met.
     const whole = bytes.lastIndexOf('\n') + 1;
     if (whole < bytes.length) await truncate(file, whole);
-    for (const line of bytes.toString('utf8', 0, whole).split('\n')) {
-      if (line) skipped.seen.add((JSON.parse(line) as { index: number }).index);
+    for (const [i, line] of bytes.toString('utf8', 0, whole).split('\n').entries()) {
+      if (!line) continue;
+      try {
+        skipped.seen.add(lineSchema.parse(JSON.parse(line)).index);
+      } catch (cause) {
+        throw new KueaError(
+          'bad_skipped',
+          `expected {index, name, reason} in line ${i + 1} of ${file}, found something else (${reason(cause)}): remove the line`,
+          { cause },
+        );
+      }
     }
     return skipped;
   }

@@ -1,4 +1,4 @@
-import { KueaError } from '../errors.js';
+import { KueaError, named } from '../errors.js';
 
 /** A class or function that a pickle names. It is never looked up, only compared with the list of what may be named. */
 export class PickleGlobal {
@@ -31,6 +31,13 @@ export interface PickleRules {
 
 const mark = Symbol('mark');
 
+/** Opcodes of a pickle, and items of what it builds from others, at most: some 60 a tensor, and no model has 100,000 tensors. */
+const mostSteps = 1 << 23;
+/** Dicts, lists, tuples and objects of a pickle at most: a bound on memory. */
+const mostContainers = 1 << 21;
+/** Of a call that is looked at: no function that weights name has more. */
+const mostArguments = 8;
+
 /**
  * A pickle machine for what torch.save writes (protocols 2 to 4): data is built, nothing runs. Dicts become Maps, lists and tuples arrays.
  * Throws KueaError `forbidden_pickle` for a global that is not allowed, `bad_pickle` for anything malformed or of another kind.
@@ -39,6 +46,8 @@ export class Unpickler {
   private position: number;
   private stack: unknown[] = [];
   private readonly memo = new Map<number, unknown>();
+  private steps = 0;
+  private containers = 0;
 
   constructor(
     private readonly bytes: Buffer,
@@ -74,20 +83,37 @@ export class Unpickler {
 
   private pop(): unknown {
     if (this.stack.length === 0) this.fail('its pickle takes from an empty stack');
-    return this.stack.pop();
+    return this.value(this.stack.pop());
   }
 
   private top(): unknown {
     if (this.stack.length === 0) this.fail('its pickle reads an empty stack');
-    return this.stack[this.stack.length - 1];
+    return this.value(this.stack[this.stack.length - 1]);
+  }
+
+  private value(item: unknown): unknown {
+    if (item === mark) this.fail('its pickle takes a mark for a value');
+    return item;
   }
 
   private popToMark(): unknown[] {
     const at = this.stack.lastIndexOf(mark);
     if (at < 0) this.fail('its pickle has no mark where one is needed');
-    const items = this.stack.splice(at);
-    items.shift();
+    const items = this.stack.splice(at + 1);
+    this.stack.pop();
     return items;
+  }
+
+  private spend(steps: number): void {
+    this.steps += steps;
+    if (this.steps > mostSteps) this.fail(`its pickle has more than ${mostSteps} steps, and no state dict needs that many`);
+  }
+
+  /** Pushes a dict, list, tuple or object that is new. */
+  private push(made: unknown): void {
+    if (++this.containers > mostContainers)
+      this.fail(`its pickle makes more than ${mostContainers} objects, and no state dict needs that many`);
+    this.stack.push(made);
   }
 
   private popTuple(): unknown[] {
@@ -102,16 +128,17 @@ export class Unpickler {
     return global;
   }
 
-  private pushGlobal(module: string, name: string): void {
+  private pushGlobal(module: unknown, name: unknown): void {
+    if (typeof module !== 'string' || typeof name !== 'string') this.fail('its pickle names a class with something that is no text');
     const global = new PickleGlobal(module, name);
     if (!this.rules.allows(global)) {
       throw new KueaError(
         'forbidden_pickle',
-        `${this.file} names ${global.path}, which weights have no need of: it was not loaded, and none of it was run; get the model as ` +
-          `safetensors`,
+        `${this.file} names ${named(global.path)}, which weights have no need of: it was not loaded, and none of it was run; get ` +
+          `the model as safetensors`,
       );
     }
-    this.stack.push(global);
+    this.push(global);
   }
 
   private setItems(items: unknown[]): void {
@@ -119,13 +146,13 @@ export class Unpickler {
     const map = target instanceof Map ? target : target instanceof PickleObject && target.state instanceof Map ? target.state : undefined;
     if (!map || items.length % 2 !== 0) this.fail('its pickle sets items of something that is no dict');
     for (let i = 0; i < items.length; i += 2) map.set(items[i], items[i + 1]);
+    this.containers += items.length >> 1;
   }
 
   private long(count: number): number | bigint {
     const bytes = this.take(count);
-    let value = 0n;
-    for (let i = count - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i]!);
-    if (count > 0 && bytes[count - 1]! & 0x80) value -= 1n << BigInt(8 * count);
+    if (count === 0) return 0;
+    const value = BigInt.asIntN(8 * count, BigInt(`0x${Buffer.from(bytes).reverse().toString('hex')}`));
     const small = Number(value);
     return Number.isSafeInteger(small) ? small : value;
   }
@@ -135,6 +162,7 @@ export class Unpickler {
     for (;;) {
       const opcode = this.take(1)[0]!;
       if (opcode === 0x2e) return this.pop();
+      this.spend(1);
       this.execute(opcode);
     }
   }
@@ -155,7 +183,9 @@ export class Unpickler {
         stack.push(mark);
         return; // MARK
       case 0x30:
-        this.pop();
+        // A mark, too, may be thrown away.
+        if (stack.length === 0) this.fail('its pickle takes from an empty stack');
+        stack.pop();
         return; // POP
       case 0x4e:
         stack.push(null);
@@ -194,37 +224,37 @@ export class Unpickler {
         stack.push(this.take(this.take(1)[0]!).toString('latin1'));
         return; // SHORT_BINSTRING
       case 0x42:
-        stack.push(this.take(this.take(4).readUInt32LE()));
+        this.push(this.take(this.take(4).readUInt32LE()));
         return; // BINBYTES
       case 0x43:
-        stack.push(this.take(this.take(1)[0]!));
+        this.push(this.take(this.take(1)[0]!));
         return; // SHORT_BINBYTES
       case 0x7d:
-        stack.push(new Map());
+        this.push(new Map());
         return; // EMPTY_DICT
       case 0x5d:
-        stack.push([]);
+        this.push([]);
         return; // EMPTY_LIST
       case 0x29:
-        stack.push([]);
+        this.push([]);
         return; // EMPTY_TUPLE
       case 0x74:
-        stack.push(this.popToMark());
+        this.push(this.popToMark());
         return; // TUPLE
       case 0x85:
-        stack.push([this.pop()]);
+        this.push([this.pop()]);
         return; // TUPLE1
       case 0x86: {
         const b = this.pop(),
           a = this.pop();
-        stack.push([a, b]);
+        this.push([a, b]);
         return;
       } // TUPLE2
       case 0x87: {
         const c = this.pop(),
           b = this.pop(),
           a = this.pop();
-        stack.push([a, b, c]);
+        this.push([a, b, c]);
         return;
       } // TUPLE3
       case 0x61: {
@@ -267,22 +297,24 @@ export class Unpickler {
       case 0x93: {
         const name = this.pop(),
           module = this.pop();
-        this.pushGlobal(String(module), String(name));
+        this.pushGlobal(module, name);
         return;
       } // STACK_GLOBAL
       case 0x51:
-        stack.push(this.rules.persistent(this.pop()));
+        this.push(this.rules.persistent(this.pop()));
         return; // BINPERSID
       case 0x52: {
         const args = this.popTuple(),
           global = this.popGlobal();
-        stack.push(this.rules.call(global, args));
+        // Calls may look at each item of a list that many of them are given.
+        for (const arg of args.slice(0, mostArguments)) this.spend(Array.isArray(arg) ? arg.length : 0);
+        this.push(this.rules.call(global, args));
         return;
       } // REDUCE
       case 0x81: {
         const args = this.popTuple(),
           global = this.popGlobal();
-        stack.push(new PickleObject(global, args));
+        this.push(new PickleObject(global, args));
         return;
       } // NEWOBJ
       case 0x62: {

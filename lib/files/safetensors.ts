@@ -1,7 +1,6 @@
-import { open } from 'node:fs/promises';
-
-import { KueaError } from '../errors.js';
+import { KueaError, named, reason } from '../errors.js';
 import type { StoredDtype } from '../native/addon.js';
+import { openRegular, readAt } from '../regular-file.js';
 import type { Tensors } from './tensors.js';
 
 /** dtypes of the format and their bytes an element. */
@@ -29,25 +28,60 @@ export interface SafetensorsHeader {
 }
 
 const largestHeader = 100_000_000;
+/** Objects and lists in a header: three a tensor. More are an attack on the memory of who parses them. */
+const mostContainers = 4_000_000;
+/** Of a tensor; libtorch's own limit. */
+const mostDimensions = 64;
 
 function bad(file: string, why: string): KueaError {
   return new KueaError('bad_safetensors', `${file} is not a sound safetensors file: ${why}; fetch or export it again`);
 }
 
-/** JSON.parse keeps the last of two equal keys; the format forbids the second, which could hide a tensor. */
-function hasDuplicateKeys(json: string): boolean {
+/** Place after the string that begins at `at`, a quote. */
+function endOfString(json: string, at: number): number {
+  for (let end = json.indexOf('"', at + 1); end >= 0; end = json.indexOf('"', end + 1)) {
+    let escapes = end;
+    while (json[escapes - 1] === '\\') escapes--;
+    if ((end - escapes) % 2 === 0) return end + 1;
+  }
+  return json.length;
+}
+
+/**
+ * What is wrong with the outline of a header, or null; looked at before it is parsed, so that nothing is built that no header has.
+ * JSON.parse keeps the last of two equal keys; the format forbids the second, which could hide a tensor.
+ */
+function faultOfOutline(json: string): string | null {
   const names = new Set<string>();
-  let depth = 0;
-  for (const { 0: token } of json.matchAll(/"(?:[^"\\]|\\.)*"\s*:?|[{}[\]]/g)) {
-    if (token === '{' || token === '[') depth++;
-    else if (token === '}' || token === ']') depth--;
-    else if (depth === 1 && token.endsWith(':')) {
-      const name = JSON.parse(token.slice(0, -1).trim()) as string;
-      if (names.has(name)) return true;
-      names.add(name);
+  let [depth, containers] = [0, 0];
+  for (let at = 0; at < json.length; at++) {
+    const c = json[at];
+    if (c === '{' || c === '[') {
+      if (++depth > 3) return 'its header is nested deeper than a header is';
+      if (++containers > mostContainers) return 'its header has more parts than any model has';
+    } else if (c === '}' || c === ']') depth--;
+    else if (c === '"') {
+      const end = endOfString(json, at);
+      let next = end;
+      while (json.charCodeAt(next) <= 0x20) next++;
+      if (depth === 1 && json[next] === ':') {
+        const name = nameOf(json.slice(at, end));
+        if (names.has(name)) return 'its header names a tensor twice';
+        names.add(name);
+      }
+      at = next - 1;
     }
   }
-  return false;
+  return null;
+}
+
+/** A quoted name without its escapes; one that is no JSON stays as it is, for the parser to refuse. */
+function nameOf(quoted: string): string {
+  try {
+    return JSON.parse(quoted) as string;
+  } catch {
+    return quoted;
+  }
 }
 
 /**
@@ -55,40 +89,30 @@ function hasDuplicateKeys(json: string): boolean {
  * that they end where the file does. No tensor is read. Throws KueaError `bad_safetensors`, or `file_not_found`.
  */
 export async function readSafetensors(file: string): Promise<SafetensorsHeader> {
-  const handle = await open(file).catch((cause: unknown) => {
-    throw new KueaError('file_not_found', `cannot open ${file}: ${(cause as Error).message}`, { cause });
-  });
-  let json: string;
-  let start: number;
-  let size: number;
+  const { handle, size } = await openRegular(file);
   try {
-    size = (await handle.stat()).size;
-    const prefix = Buffer.alloc(8);
     if (size < 8) throw bad(file, `expected at least 8 bytes, found ${size}`);
-    await handle.read(prefix, 0, 8, 0);
-    const length = prefix.readBigUInt64LE();
+    const length = (await readAt(handle, 0, 8)).readBigUInt64LE();
     if (length > BigInt(largestHeader))
       throw bad(file, `its header claims ${length} bytes, more than the ${largestHeader} that are allowed`);
-    start = 8 + Number(length);
+    const start = 8 + Number(length);
     if (start > size) throw bad(file, `its header claims ${length} bytes, but the file has ${size} in all`);
-    const header = Buffer.alloc(Number(length));
-    await handle.read(header, 0, header.length, 8);
-    json = header.toString('utf8');
+    return parseHeader(file, (await readAt(handle, 8, Number(length))).toString('utf8'), start, size);
   } finally {
     await handle.close();
   }
-  return parseHeader(file, json, start, size);
 }
 
 function parseHeader(file: string, json: string, start: number, size: number): SafetensorsHeader {
+  const fault = faultOfOutline(json);
+  if (fault) throw bad(file, fault);
   let parsed: unknown;
   try {
     parsed = JSON.parse(json);
   } catch (error) {
-    throw bad(file, `its header is not JSON (${(error as Error).message})`);
+    throw bad(file, `its header is not JSON (${reason(error)})`);
   }
   if (!json.startsWith('{') || typeof parsed !== 'object' || parsed === null) throw bad(file, 'its header is not a JSON object');
-  if (hasDuplicateKeys(json)) throw bad(file, 'its header names a tensor twice');
 
   const { __metadata__: metadata = {}, ...entries } = parsed as Record<string, unknown>;
   if (typeof metadata !== 'object' || metadata === null || Object.values(metadata).some((v) => typeof v !== 'string'))
@@ -98,15 +122,19 @@ function parseHeader(file: string, json: string, start: number, size: number): S
   const tensors = new Map() as Tensors;
   for (const [name, entry] of Object.entries(entries)) {
     const { dtype, shape, data_offsets: offsets } = (entry ?? {}) as { dtype?: unknown; shape?: unknown; data_offsets?: unknown };
-    const item = typeof dtype === 'string' ? itemSizes[dtype] : undefined;
-    if (item === undefined) throw bad(file, `tensor ${name} has the unknown dtype ${String(dtype)}`);
-    if (!Array.isArray(shape) || !shape.every(isCount)) throw bad(file, `tensor ${name} has no valid shape`);
+    const item = typeof dtype === 'string' && Object.hasOwn(itemSizes, dtype) ? itemSizes[dtype] : undefined;
+    if (item === undefined) throw bad(file, `tensor ${named(name)} has the unknown dtype ${named(dtype)}`);
+    if (!Array.isArray(shape) || shape.length > mostDimensions || !shape.every(isCount))
+      throw bad(file, `tensor ${named(name)} has no valid shape`);
     if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
-      throw bad(file, `tensor ${name} has no valid data_offsets`);
+      throw bad(file, `tensor ${named(name)} has no valid data_offsets`);
     const [begin, end] = offsets as [number, number];
     const bytes = shape.reduce((product: number, side: number) => product * side, item);
     if (end - begin !== bytes)
-      throw bad(file, `tensor ${name} is ${String(dtype)} [${shape.join(', ')}], ${bytes} bytes, but its data_offsets span ${end - begin}`);
+      throw bad(
+        file,
+        `tensor ${named(name)} is ${named(dtype)} [${shape.join(', ')}], ${bytes} bytes, but its data_offsets span ${end - begin}`,
+      );
     ranges.push({ name, begin, end });
     tensors.set(name, { file, offset: start + begin, dtype: dtype as string, shape });
   }
@@ -116,7 +144,7 @@ function parseHeader(file: string, json: string, start: number, size: number): S
     if (begin !== reached)
       throw bad(
         file,
-        `tensor ${name} starts at byte ${begin} of the data where ${reached} was expected: it ` +
+        `tensor ${named(name)} starts at byte ${begin} of the data where ${reached} was expected: it ` +
           `${begin < reached ? 'overlaps another' : 'leaves a hole'}`,
       );
     reached = end;

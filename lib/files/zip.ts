@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 
-import { KueaError } from '../errors.js';
+import { KueaError, named } from '../errors.js';
+import { readAt } from '../regular-file.js';
 
 export interface ZipEntry {
   /** Whether its bytes lie in the file as they are; TorchScript compresses its code, never its tensors. */
@@ -15,21 +16,22 @@ const end64Locator = 0x07064b50;
 const end64Record = 0x06064b50;
 const centralEntry = 0x02014b50;
 const localEntry = 0x04034b50;
+/** Entries, and bytes of their directory, at most: a model of 100,000 tensors has fewer. */
+const mostEntries = 1 << 17;
+const largestDirectory = 1 << 26;
 
 /**
- * The entries of a zip by name. What is wanted are offsets into the file, to map tensors where they lie, which zip libraries do not give.
- * Throws KueaError `bad_archive`.
+ * The entries of a zip of `size` bytes by name. What is wanted are offsets into the file, to map tensors where they lie, which zip
+ * libraries do not give. Throws KueaError `bad_archive`.
  */
-export async function readZip(handle: FileHandle, file: string): Promise<Map<string, ZipEntry>> {
+export async function readZip(handle: FileHandle, size: number, file: string): Promise<Map<string, ZipEntry>> {
   const fail = (why: string): never => {
     throw new KueaError('bad_archive', `${file} is not a sound PyTorch file: ${why}; fetch it again`);
   };
-  const { size } = await handle.stat();
   const read = async (offset: number, length: number): Promise<Buffer> => {
     if (offset < 0 || length < 0 || offset + length > size) fail('its archive points outside the file, which is truncated');
-    const buffer = Buffer.alloc(length);
-    await handle.read(buffer, 0, length, offset);
-    return buffer;
+    const bytes = await readAt(handle, offset, length);
+    return bytes.length === length ? bytes : fail('it shrank while it was read');
   };
 
   const tail = await read(Math.max(0, size - 65_557), Math.min(size, 65_557));
@@ -47,6 +49,8 @@ export async function readZip(handle: FileHandle, file: string): Promise<Map<str
     start = Number(record.readBigUInt64LE(48));
   }
 
+  if (count > mostEntries || length > largestDirectory)
+    fail(`its directory claims ${count} entries in ${length} bytes, more than a model has`);
   const directory = await read(start, length);
   const entries = new Map<string, ZipEntry>();
   let position = 0;
@@ -75,10 +79,10 @@ export async function readZip(handle: FileHandle, file: string): Promise<Map<str
       if (header === 0xffffffff) header = wide();
     }
     const local = await read(header, 30);
-    if (local.readUInt32LE(0) !== localEntry) fail(`its entry ${name} is broken`);
+    if (local.readUInt32LE(0) !== localEntry) fail(`its entry ${named(name)} is broken`);
     const offset = header + 30 + local.readUInt16LE(26) + local.readUInt16LE(28);
     const stored = method === 0;
-    if (stored && offset + entrySize > size) fail(`its entry ${name} reaches past the end of the file, which is truncated`);
+    if (stored && offset + entrySize > size) fail(`its entry ${named(name)} reaches past the end of the file, which is truncated`);
     entries.set(name, { stored, offset, size: entrySize });
     position = next;
   }

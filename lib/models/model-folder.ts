@@ -1,23 +1,27 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
-import { KueaError } from '../errors.js';
+import { KueaError, reason } from '../errors.js';
 import { type FetchOptions, isHubId } from '../files/hub/fetch.js';
+import { readIfThere } from '../regular-file.js';
 import { checkpointIn } from './checkpoint.js';
 import { chooseWeights, fetchModel } from './fetch-model.js';
 
 export type Json = Record<string, unknown>;
 
+/** Of a JSON file in bytes, at most; a tokenizer.json is the largest. */
+const largestJson = 1 << 26;
+
 /** An object out of a JSON file, or null when there is no such file. Throws KueaError `bad_config`. */
 export async function readJson(folder: string, name: string): Promise<Json | null> {
-  const text = await readFile(join(folder, name), 'utf8').catch(() => null);
-  if (text === null) return null;
+  const bytes = await readIfThere(join(folder, name), largestJson);
+  if (bytes === null) return null;
   try {
-    const value: unknown = JSON.parse(text);
+    const value: unknown = JSON.parse(bytes.toString('utf8'));
     if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error('it holds no object');
     return value as Json;
   } catch (cause) {
-    throw new KueaError('bad_config', `expected JSON in ${join(folder, name)}: ${(cause as Error).message}`, { cause });
+    throw new KueaError('bad_config', `expected JSON in ${join(folder, name)}: ${reason(cause)}`, { cause });
   }
 }
 

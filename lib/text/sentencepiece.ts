@@ -1,9 +1,13 @@
-import { KueaError } from '../errors.js';
+import { KueaError, reason } from '../errors.js';
+import { mostTokens } from './tokenizer-json.js';
 
 /** SentencePiece's types of piece. */
 const unknownPiece = 2;
 const controlPiece = 3;
 const userDefinedPiece = 4;
+
+/** Characters of a piece at most; LLaMA's longest has 16. Every way to part it in two is looked at. */
+const longestPiece = 256;
 
 interface Piece {
   text: string;
@@ -48,10 +52,11 @@ function float(bits: number): number {
 function readPiece(bytes: Buffer): Piece {
   const piece: Piece = { text: '', score: 0, type: 1 };
   for (const { number, value } of fields(bytes)) {
-    if (number === 1) piece.text = (value as Buffer).toString('utf8');
-    else if (number === 2) piece.score = float(value as number);
-    else if (number === 3) piece.type = value as number;
+    if (number === 1 && typeof value !== 'number') piece.text = value.toString('utf8');
+    else if (number === 2 && typeof value === 'number') piece.score = float(value);
+    else if (number === 3 && typeof value === 'number') piece.type = value;
   }
+  if (piece.text.length > longestPiece) throw new Error(`it has a piece of ${piece.text.length} characters`);
   return piece;
 }
 
@@ -65,12 +70,14 @@ function readModel(bytes: Buffer): { pieces: Piece[]; trainer: Map<number, numbe
   const pieces: Piece[] = [];
   let [trainer, normalizer, charsmap] = [new Map<number, number>(), new Map<number, number>(), 0];
   for (const { number, value } of fields(bytes)) {
-    if (number === 1) pieces.push(readPiece(value as Buffer));
-    else if (number === 2) trainer = numbers(value as Buffer);
+    if (typeof value === 'number') continue;
+    if (number === 1) pieces.push(readPiece(value));
+    else if (number === 2) trainer = numbers(value);
     else if (number === 3) {
-      normalizer = numbers(value as Buffer);
-      for (const field of fields(value as Buffer)) if (field.number === 2) charsmap = (field.value as Buffer).length;
+      normalizer = numbers(value);
+      for (const field of fields(value)) if (field.number === 2 && typeof field.value !== 'number') charsmap = field.value.length;
     }
+    if (pieces.length > mostTokens) throw new Error(`it has more than ${mostTokens} pieces`);
   }
   return { pieces, trainer, normalizer, charsmap };
 }
@@ -102,11 +109,9 @@ export function fromSentencePiece(bytes: Buffer, file: string, legacy: boolean):
     model = readModel(bytes);
     if (model.pieces.length === 0) throw new Error('it has no pieces');
   } catch (cause) {
-    throw new KueaError(
-      'bad_tokenizer',
-      `expected a SentencePiece model in ${file}, found a damaged or other file: ${(cause as Error).message}`,
-      { cause },
-    );
+    throw new KueaError('bad_tokenizer', `expected a SentencePiece model in ${file}, found a damaged or other file: ${reason(cause)}`, {
+      cause,
+    });
   }
   const { pieces, trainer, normalizer, charsmap } = model;
   // TrainerSpec 3: model_type, 2 = BPE. NormalizerSpec 2: precompiled_charsmap, 3: add_dummy_prefix, 4: remove_extra_whitespaces.

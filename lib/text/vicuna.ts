@@ -1,4 +1,4 @@
-import { KueaError } from '../errors.js';
+import { KueaError, shown } from '../errors.js';
 import type { TextTokenizer } from './tokenizer.js';
 
 /** LLaVA's id for the place of an image, and its label for what is not to be learnt. */
@@ -6,6 +6,8 @@ export const imageToken = -200;
 export const ignoreLabel = -100;
 
 const placeholder = '<image>';
+/** Characters of a conversation at most: ten times what fits LLaMA's context, and not so many that cutting them stops the program. */
+const longestConversation = 1 << 18;
 /** What every conversation begins with. */
 export const system =
   'A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to ' +
@@ -35,10 +37,13 @@ export function checkTurns(turns: unknown, image: boolean): Turn[] {
   turns.forEach((turn: Partial<Turn> | null, i) => {
     if (typeof turn?.value !== 'string') throw new UnusableConversation(`turn ${i + 1} without text`);
   });
+  const characters = (turns as Turn[]).reduce((sum, { value }) => sum + value.length, 0);
+  if (characters > longestConversation)
+    throw new UnusableConversation(`a conversation of ${characters} characters, of which ${longestConversation} are read at most`);
   const checked = (turns as Turn[]).slice(turns[0].from === 'human' ? 0 : 1);
   checked.forEach(({ from }, i) => {
     const expected = i % 2 === 0 ? 'human' : 'gpt';
-    if (from !== expected) throw new UnusableConversation(`a turn from ${JSON.stringify(from)} where one from "${expected}" is due`);
+    if (from !== expected) throw new UnusableConversation(`a turn from ${shown(from)} where one from "${expected}" is due`);
   });
   if (!checked.some(({ from, value }) => from === 'gpt' && value !== '')) throw new UnusableConversation('no answer to learn');
   if (image) {

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { KueaError } from '../../errors.js';
+import { KueaError, shown } from '../../errors.js';
+import { openRegular, readAt } from '../../regular-file.js';
 import type { TextTokenizer } from '../../text/tokenizer.js';
 import {
   checkTurns,
@@ -61,10 +62,15 @@ function countWords(text: string): number {
   return words;
 }
 
+/** What a list of unusable records says of one; an id that is no name, or a long one, is cut. */
+function shortId({ id }: LlavaRecord): unknown {
+  return typeof id === 'number' || (typeof id === 'string' && id.length <= 1024) ? id : id === undefined ? id : shown(id);
+}
+
 /** The image's path, or null for a text-only record. Throws UnusableConversation. */
 function imageOf({ image }: LlavaRecord): string | null {
   if (image === undefined || image === null) return null;
-  if (typeof image !== 'string' || image === '') throw new UnusableConversation(`an image that is no path: ${JSON.stringify(image)}`);
+  if (typeof image !== 'string' || image === '') throw new UnusableConversation(`an image that is no path: ${shown(image)}`);
   return image;
 }
 
@@ -87,7 +93,7 @@ export async function indexConversations(file: string, signal?: AbortSignal): Pr
         usable.push({ record, offset, size, length: image === null ? -words : words, image: image === null ? -1 : ids.get(image)! });
       } catch (error) {
         if (!(error instanceof UnusableConversation)) throw error;
-        unusable.push({ record, id: candidate.id, reason: `found ${error.message}` });
+        unusable.push({ record, id: shortId(candidate), reason: `found ${error.message}` });
       }
       record++;
     },
@@ -110,12 +116,12 @@ export async function withoutFaults(file: string, index: Index, faults: Readonly
   const faulty = index.images.map((path) => (path >= 0 && faults.has(index.paths[path]!) ? 1 : 0));
   const kept = <T extends Uint32Array | Int32Array | Float64Array>(list: T) => list.filter((_, i) => !faulty[i]) as T;
   const unusable = [...index.unusable];
-  const handle = await open(file);
+  const { handle } = await openRegular(file);
   try {
     for (let i = faulty.indexOf(1); i >= 0; i = faulty.indexOf(1, i + 1)) {
       const image = index.paths[index.images[i]!]!;
-      const { id } = (await readRecord(handle, file, index.offsets[i]!, index.sizes[i]!)) as LlavaRecord;
-      unusable.push({ record: index.records[i]!, id, image, reason: `found ${faults.get(image)!}` });
+      const record = (await readRecord(handle, file, index.offsets[i]!, index.sizes[i]!)) as LlavaRecord;
+      unusable.push({ record: index.records[i]!, id: shortId(record), image, reason: `found ${faults.get(image)!}` });
     }
   } finally {
     await handle.close();
@@ -132,9 +138,9 @@ export async function withoutFaults(file: string, index: Index, faults: Readonly
 }
 
 async function readRecord(handle: FileHandle, file: string, offset: number, size: number): Promise<unknown> {
-  const { buffer, bytesRead } = await handle.read(Buffer.alloc(size), 0, size, offset);
+  const bytes = await readAt(handle, offset, size);
   try {
-    return JSON.parse(buffer.toString('utf8', 0, bytesRead));
+    return JSON.parse(bytes.toString('utf8'));
   } catch (cause) {
     throw new KueaError(
       'data_changed',
@@ -169,7 +175,7 @@ export function finish({ ids, labels }: Encoded, patches: number, maxLength: num
 
 /** The records of `index`, read from `file` one at a time as they are needed. */
 export async function openConversations(file: string, index: Index, options: ConversationOptions): Promise<SampleSource> {
-  const handle = await open(file);
+  const { handle } = await openRegular(file);
   const { images, tokenizer, patches, maxLength, size, aspect } = options;
   // Not the rest of the index: the paths of all images would stay in memory.
   const { records, offsets, sizes, lengths, sha256 } = index;

@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
-import { open } from 'node:fs/promises';
 
-import { KueaError } from '../../errors.js';
+import { KueaError, reason } from '../../errors.js';
+import { openRegular } from '../../regular-file.js';
 
 /** Read at a time. */
 const window = 1 << 22;
 /** A record of more bytes is taken for damage: LLaVA's longest have some ten thousand. */
-const largestRecord = 1 << 26;
+const largestRecord = 1 << 24;
+/** Lists and objects within each other; LLaVA's have three. What reads a record may call itself for each. */
+const deepest = 100;
 
 const [quote, backslash, comma, openBrace, closeBrace, openBracket, closeBracket] = Buffer.from('"\\,{}[]');
 const isSpace = (byte: number) => byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
@@ -24,7 +26,7 @@ function parse(file: string, bytes: Buffer, start: number): unknown {
   try {
     return JSON.parse(bytes.toString('utf8'));
   } catch (error) {
-    throw bad(file, start, `begins a record that is no JSON (${(error as Error).message})`, error);
+    throw bad(file, start, `begins a record that is no JSON (${reason(error)})`, error);
   }
 }
 
@@ -38,7 +40,7 @@ export async function scanRecords(
   visit: (record: unknown, offset: number, size: number) => void,
   signal?: AbortSignal,
 ): Promise<string> {
-  const handle = await open(file);
+  const { handle } = await openRegular(file);
   const hash = createHash('sha256');
   try {
     const chunk = Buffer.allocUnsafe(window);
@@ -68,8 +70,9 @@ export async function scanRecords(
             else if (byte === backslash) escaped = true;
             else if (byte === quote) inString = false;
           } else if (byte === quote) inString = true;
-          else if (byte === openBrace || byte === openBracket) depth++;
-          else if ((byte === closeBrace || byte === closeBracket) && --depth === 0) {
+          else if (byte === openBrace || byte === openBracket) {
+            if (++depth > deepest) throw bad(file, base + start, `a record begins that is nested more than ${deepest} deep`);
+          } else if ((byte === closeBrace || byte === closeBracket) && --depth === 0) {
             visit(parse(file, bytes.subarray(start, at + 1), base + start), base + start, at + 1 - start);
             start = -1;
             if (place !== 'lines') place = 'comma';

@@ -15,6 +15,19 @@ export function split(length: number, valFraction: number, seed: number): { trai
   return { train: order.slice(held).sort(), validation: order.slice(0, held).sort() };
 }
 
+/** Restores the order of a binary heap after its first element has grown. */
+function sink(heap: number[], before: (a: number, b: number) => boolean): void {
+  for (let at = 0; ; ) {
+    const [left, right] = [2 * at + 1, 2 * at + 2];
+    let least = at;
+    if (left < heap.length && before(heap[left]!, heap[least]!)) least = left;
+    if (right < heap.length && before(heap[right]!, heap[least]!)) least = right;
+    if (least === at) return;
+    [heap[at], heap[least]] = [heap[least]!, heap[at]!];
+    at = least;
+  }
+}
+
 export interface UpdateSamplerOptions {
   /** Samples that take part, as indices into the source. */
   members: Uint32Array;
@@ -101,11 +114,14 @@ export class UpdateSampler {
     const chunks = Array.from({ length: gradAccum * ranks }, () => ({ samples: [] as number[], sum: 0 }));
     if (list.length % chunks.length !== 0) return chunks.flatMap((_, c) => list.filter((_, i) => i % chunks.length === c));
     const room = list.length / chunks.length;
+    // A heap, the shortest on top and the first of equals; one that is full is never the shortest again.
+    const heap = chunks.map((_, c) => c);
+    const before = (a: number, b: number) => chunks[a]!.sum < chunks[b]!.sum || (chunks[a]!.sum === chunks[b]!.sum && a < b);
     for (const i of list) {
-      const open = chunks.filter(({ samples }) => samples.length < room);
-      const shortest = open.reduce((a, b) => (b.sum < a.sum ? b : a));
+      const shortest = chunks[heap[0]!]!;
       shortest.samples.push(i);
-      shortest.sum += length(i);
+      shortest.sum = shortest.samples.length < room ? shortest.sum + length(i) : Infinity;
+      sink(heap, before);
     }
     return chunks.flatMap(({ samples }) => samples);
   }

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 
 import { KueaError } from '../../errors.js';
 import { readSafetensors } from '../../files/safetensors.js';
+import { openRegular } from '../../regular-file.js';
 import { ignoreLabel, imageToken } from '../../text/vicuna.js';
 import type { Sample, SampleSource } from './source.js';
 
@@ -68,7 +69,7 @@ export async function openTokenizedFile(file: string, options: TokenizedOptions)
   const labels = tensor('labels', 'I64', ([n, l, ...more]) => n === rows && l === length && more.length === 0, `[${rows}, ${length}]`);
   const pixels = tensor('pixel_values', 'F32', (shape) => `${shape}` === `${[rows, 3, size, size]}`, `[${rows}, 3, ${size}, ${size}]`);
   const imageBytes = 4 * 3 * size ** 2;
-  const handle = await open(file);
+  const { handle } = await openRegular(file);
   return {
     length: rows,
     pixels: 'f32',

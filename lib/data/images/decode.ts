@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import sharp, { type Sharp, type SharpOptions } from 'sharp';
 
-import { KueaError } from '../../errors.js';
+import { KueaError, reason } from '../../errors.js';
+import { readRegular, UnfitFile } from '../../regular-file.js';
 import { type ImageFormat, pngGrey, sniff } from './sniff.js';
 
 // Parallelism comes from many images at a time, each on one thread of the libuv pool; a cache of decoded operations would only hold memory.
@@ -25,6 +25,9 @@ export const maxPixels = 178_956_970;
  */
 const sharpOptions: SharpOptions = { failOn: 'error', ignoreIcc: true, sequentialRead: true, limitInputPixels: maxPixels };
 
+/** Bytes of an encoded image at most: those of so many pixels that are not compressed, and what stands around them. */
+export const largestImage = 3 * maxPixels + (1 << 24);
+
 /** A sharp pipeline on encoded bytes, with the options under which its pixels equal Pillow's. */
 export function openImage(bytes: Uint8Array): Sharp {
   return sharp(bytes, sharpOptions);
@@ -32,11 +35,13 @@ export function openImage(bytes: Uint8Array): Sharp {
 
 /** The bytes of an encoded image and what they are. Throws KueaError `undecodable_image` when there are none, or they are no image. */
 export async function readImage(image: string | Uint8Array): Promise<{ bytes: Uint8Array; format: ImageFormat }> {
-  const bytes = typeof image === 'string' ? await readFile(image).catch(unreadable) : image;
+  const bytes = typeof image === 'string' ? await readRegular(image, largestImage).catch(unreadable) : image;
   if (bytes.length === 0) throw undecodable('found an empty file');
   const format = sniff(bytes);
   if (!format) throw undecodable(`found a file that starts with ${JSON.stringify(Buffer.from(bytes.subarray(0, 12)).toString('latin1'))}`);
   if (format.format === 'unsupported') throw undecodable(`found ${format.name}`);
+  // libjpeg would look for its frame for as long as there are bytes.
+  if (format.format === 'jpeg' && format.components === 0) throw undecodable('found a JPEG without a frame');
   return { bytes, format };
 }
 
@@ -132,12 +137,16 @@ export function asUndecodable(error: unknown): KueaError {
   if (/exceeds pixel limit/.test(message))
     return undecodable(`found one of more than ${maxPixels} pixels, the limit against decompression bombs`, error);
   // libvips appends its log, a line a complaint.
-  return undecodable(`found a damaged one (${message.replace(/^Input (buffer|file) has corrupt header:\s*/, '').split('\n')[0]})`, error);
+  return undecodable(
+    `found a damaged one (${reason(message.replace(/^Input (buffer|file) has corrupt header:\s*/, '').split('\n')[0])})`,
+    error,
+  );
 }
 
 /** Why a file could not be read, as `undecodable_image`. */
-export function unreadable(error: NodeJS.ErrnoException): never {
-  if (error.code === 'EISDIR') throw undecodable('found a folder', error);
-  if (error.code === 'ENOENT') throw undecodable('found no such file', error);
-  throw undecodable(`found a file that cannot be read (${error.message})`, error);
+export function unreadable(error: unknown): never {
+  if (error instanceof UnfitFile) throw undecodable(`found ${error.found}`, error);
+  const cause = (error as Error).cause ?? error;
+  if ((cause as NodeJS.ErrnoException).code === 'ENOENT') throw undecodable('found no such file', error);
+  throw undecodable(`found a file that cannot be read (${reason(cause)})`, error);
 }

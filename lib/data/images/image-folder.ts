@@ -1,13 +1,19 @@
 import { createHash } from 'node:crypto';
-import { opendir, readFile, stat } from 'node:fs/promises';
+import { opendir, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
+
+import { KueaError, reason } from '../../errors.js';
+import { readRegular } from '../../regular-file.js';
 import { forEachConcurrently } from '../concurrency.js';
-import { unreadable } from './decode.js';
+import { largestImage, unreadable } from './decode.js';
 import { NameTable } from './name-table.js';
 import { type EncodedSource, imageExtensions } from './source.js';
 
 const isImageName = (name: string) => imageExtensions.includes(name.slice(name.lastIndexOf('.') + 1).toLowerCase()) && name.includes('.');
 const byBytes = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
+
+/** Ways to one folder at most. Links that lead from each of twenty folders to the next by two names make a million. */
+const mostWays = 64;
 
 /** A path spelt in latin1 (see NameTable), as Node takes it. */
 const pathOf = (latin1: string) => Buffer.from(latin1, 'latin1');
@@ -34,34 +40,64 @@ async function list(folder: string): Promise<Listing> {
   return { images: images.sort(byBytes), folders: folders.sort(byBytes) };
 }
 
-/**
- * All folders under `folder` and itself, with their images, relative to `root`. Links that lead back to a folder above are not followed.
- */
-async function walk(root: string, folder: string, above: readonly string[], found: { folder: string; images: string[] }[]): Promise<void> {
-  const absolute = folder ? `${root}/${folder}` : root;
-  const { dev, ino } = await stat(pathOf(absolute));
-  const identity = `${dev}:${ino}`;
-  if (above.includes(identity)) return;
-  const { images, folders } = await list(absolute);
-  found.push({ folder, images });
-  for (const name of folders) await walk(root, folder ? `${folder}/${name}` : name, [...above, identity], found);
+/** A walk through the folders under `root`. */
+class Walk {
+  /** How often each folder has been met, by its place on the disk. */
+  private readonly ways = new Map<string, number>();
+
+  constructor(private readonly root: string) {}
+
+  /**
+   * All folders under `folder` and itself, with their images, relative to the root. Links that lead back to a folder above are not
+   * followed.
+   */
+  async take(folder: string, above: readonly string[], found: { folder: string; images: string[] }[]): Promise<void> {
+    const absolute = `${this.root}/${folder}`;
+    const { dev, ino } = await stat(pathOf(absolute));
+    const identity = `${dev}:${ino}`;
+    if (above.includes(identity)) return;
+    const ways = (this.ways.get(identity) ?? 0) + 1;
+    if (ways > mostWays)
+      throw new KueaError(
+        'too_many_links',
+        `expected at most ${mostWays} ways to one folder, found more to ${pathOf(absolute)}: its links lead to the same images again and ` +
+          `again; remove some`,
+      );
+    this.ways.set(identity, ways);
+    const { images, folders } = await list(absolute);
+    found.push({ folder, images });
+    for (const name of folders) await this.take(`${folder}/${name}`, [...above, identity], found);
+  }
 }
 
 /**
  * The images under a folder: its own, then those of each subfolder in order of name. Within a top-level subfolder the order is
  * torchvision's ImageFolder: folders sorted by their whole path, files by name. So a class tree gets ImageFolder's indices (files and
  * folders that start with a dot are ignored, which torchvision does not do), and a flat folder is the same thing with no subfolders.
+ * Throws KueaError `too_many_links`, and `data_unreadable` for a folder that cannot be listed.
  */
 export async function openImageFolder(root: string): Promise<EncodedSource> {
+  try {
+    return await walk(root);
+  } catch (cause) {
+    if (cause instanceof KueaError) throw cause;
+    throw new KueaError('data_unreadable', `expected to list the images below ${root}, found that they cannot be (${reason(cause)})`, {
+      cause,
+    });
+  }
+}
+
+async function walk(root: string): Promise<EncodedSource> {
   // Back to the bytes that the path came from.
   const base = Buffer.from(root).toString('latin1');
   const own = await list(base);
   const { dev, ino } = await stat(root);
   const source = new ImageFolder(root);
   source.add('', own.images);
+  const below = new Walk(base);
   for (const name of own.folders) {
     const found: { folder: string; images: string[] }[] = [];
-    await walk(base, name, [`${dev}:${ino}`], found);
+    await below.take(name, [`${dev}:${ino}`], found);
     found.sort((a, b) => byBytes(a.folder, b.folder));
     for (const { folder, images } of found) source.add(folder, images);
   }
@@ -74,6 +110,7 @@ class ImageFolder implements EncodedSource {
   /** Index of the first image of each folder. */
   private readonly firsts: number[] = [];
   private readonly names = new NameTable();
+  private print: Promise<string> | undefined;
 
   constructor(private readonly root: string) {}
 
@@ -93,11 +130,16 @@ class ImageFolder implements EncodedSource {
   }
 
   read(i: number): Promise<Uint8Array> {
-    return readFile(this.path(i)).catch(unreadable);
+    return readRegular(this.path(i), largestImage).catch(unreadable);
   }
 
-  /** Covers each image's relative path and its size in bytes, in order; not its contents. One stat an image. */
-  async fingerprint(): Promise<string> {
+  /** Covers each image's relative path and its size in bytes, in order; not its contents. One stat an image, the first time. */
+  fingerprint(): Promise<string> {
+    this.print ??= this.hash();
+    return this.print;
+  }
+
+  private async hash(): Promise<string> {
     const sizes = new Float64Array(this.length);
     await forEachConcurrently(this.length, 64, async (i) => {
       sizes[i] = await stat(this.path(i)).then(

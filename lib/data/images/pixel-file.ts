@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 
 import { KueaError } from '../../errors.js';
 import { readSafetensors } from '../../files/safetensors.js';
+import { openRegular, readAt } from '../../regular-file.js';
 import type { PixelSource } from './source.js';
 
 /**
@@ -17,7 +18,7 @@ export async function openPixelFile(file: string): Promise<PixelSource> {
     const found = pixels ? `${pixels.dtype} [${pixels.shape.join(', ')}]` : 'no such tensor';
     throw new KueaError('data_format', `expected "pixels" as U8 [N, 3, S, S] in ${file}, found ${found}`);
   }
-  return new PixelFile(await open(file), count!, width!, pixels.offset);
+  return new PixelFile((await openRegular(file)).handle, count!, width!, pixels.offset);
 }
 
 class PixelFile implements PixelSource {
@@ -51,10 +52,8 @@ class PixelFile implements PixelSource {
   /** Covers the header (names, shapes, other metadata) and the file's size in bytes; not the pixels. */
   async fingerprint(): Promise<string> {
     const hash = createHash('sha256').update('kuea pixels 1\n');
-    const header = Buffer.alloc(this.start);
-    await this.handle.read(header, 0, this.start, 0);
     return hash
-      .update(header)
+      .update(await readAt(this.handle, 0, this.start))
       .update(`${(await this.handle.stat()).size}`)
       .digest('hex');
   }

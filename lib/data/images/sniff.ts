@@ -19,12 +19,18 @@ const unsupported: [name: string, magic: string][] = [
   ['a PDF', '%PDF'],
 ];
 
+/** Bytes of a JPEG in which its frame header must begin: cameras put some hundred kB before it. */
+const farthestFrame = 1 << 26;
+
 /** Components in a JPEG's frame header (1 grey, 3 colour, 4 CMYK), 0 when there is none. */
-function jpegComponents(bytes: Uint8Array): number {
+function jpegComponents(whole: Uint8Array): number {
+  const bytes = whole.subarray(0, farthestFrame);
   let at = 2;
   while (at + 9 < bytes.length) {
     if (bytes[at] !== 0xff) {
-      at++;
+      const next = bytes.indexOf(0xff, at);
+      if (next < 0) return 0;
+      at = next;
       continue;
     }
     const marker = bytes[at + 1]!;

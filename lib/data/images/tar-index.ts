@@ -1,7 +1,7 @@
-import { open } from 'node:fs/promises';
 import { Header, Pax } from 'tar';
 
-import { KueaError } from '../../errors.js';
+import { KueaError, named } from '../../errors.js';
+import { openRegular, readAt } from '../../regular-file.js';
 
 /** A regular file in a tar: its path, and where its bytes lie in the tar. */
 export interface TarMember {
@@ -13,6 +13,8 @@ export interface TarMember {
 const block = 512;
 /** Read at a time: a header, and what often follows at once (a caption, a label, the next header). */
 const window = 8 * block;
+/** A long name or a pax header of more bytes is an attack on the memory; tar's own limit. */
+const largestText = 1 << 20;
 
 /** Undefined when the numbers in it are none. */
 function headerAt(raw: Buffer, local?: Pax, global?: Pax): Header | undefined {
@@ -29,23 +31,22 @@ function headerAt(raw: Buffer, local?: Pax, global?: Pax): Header | undefined {
  * the shard, and the offset where there is one.
  */
 export async function indexTar(file: string): Promise<TarMember[]> {
-  const handle = await open(file);
+  const { handle, size: end } = await openRegular(file);
   try {
-    const { size: end } = await handle.stat();
     const buffer = Buffer.alloc(window);
     let start = 0;
     let filled = 0;
     const truncated = (at: number, path?: string) =>
       new KueaError(
         'truncated_shard',
-        `expected ${path ? `member ${path}` : 'a whole header'} at offset ${at} of ${file}, found the end of the file at ${end}: the ` +
-          `shard is truncated, fetch it again`,
+        `expected ${path ? `member ${named(path)}` : 'a whole header'} at offset ${at} of ${file}, found the end of the file at ${end}: ` +
+          `the shard is truncated, fetch it again`,
       );
 
     /** `length` bytes at `at`, from the buffer if they are in it. */
     const bytes = async (at: number, length: number): Promise<Buffer> => {
       if (at >= start && at + length <= start + filled) return buffer.subarray(at - start, at - start + length);
-      if (length > window) return (await handle.read(Buffer.alloc(length), 0, length, at)).buffer;
+      if (length > window) return readAt(handle, at, length);
       start = at;
       ({ bytesRead: filled } = await handle.read(buffer, 0, window, at));
       return buffer.subarray(0, Math.min(length, filled));
@@ -77,7 +78,14 @@ export async function indexTar(file: string): Promise<TarMember[]> {
       if (body + size > end) throw truncated(at, path);
       at = body + Math.ceil(size / block) * block;
 
-      const text = async () => (await bytes(body, size)).toString('utf8');
+      const text = async () => {
+        if (size > largestText)
+          throw new KueaError(
+            'bad_shard',
+            `expected a name of at most ${largestText} bytes at offset ${body} of ${file}, found ${size}: the shard is damaged`,
+          );
+        return (await bytes(body, size)).toString('utf8');
+      };
       if (header.type === 'ExtendedHeader') local = Pax.parse(await text(), local, false);
       else if (header.type === 'GlobalExtendedHeader') global = Pax.parse(await text(), global, true);
       else if (header.type === 'NextFileHasLongPath' || header.type === 'OldGnuLongPath') longPath = (await text()).replace(/\0.*/s, '');

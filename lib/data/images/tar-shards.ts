@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { open, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
 
-import { KueaError } from '../../errors.js';
+import { KueaError, named } from '../../errors.js';
+import { openRegular, readAt, UnfitFile } from '../../regular-file.js';
 import { forEachConcurrently } from '../concurrency.js';
-import { unreadable } from './decode.js';
+import { largestImage, unreadable } from './decode.js';
 import { NameTable } from './name-table.js';
 import { type EncodedSource, imageExtensions } from './source.js';
 import { indexTar, type TarMember } from './tar-index.js';
@@ -32,7 +33,8 @@ export function imagesOf(members: readonly TarMember[], shard: string): TarMembe
     if (sample.has(extension)) {
       throw new KueaError(
         'bad_shard',
-        `expected one .${extension} file a sample, found two for ${ownKey} in ${shard} (the second at offset ${member.offset})`,
+        `expected one .${named(extension)} file a sample, found two for ${named(ownKey)} in ${shard} (the second at offset ` +
+          `${member.offset})`,
       );
     }
     sample.set(extension, member);
@@ -61,6 +63,7 @@ class TarShards implements EncodedSource {
   private readonly offsets: Float64Array;
   private readonly sizes: Float64Array;
   private readonly names = new NameTable();
+  private print: Promise<string> | undefined;
 
   constructor(
     private readonly files: readonly string[],
@@ -86,20 +89,25 @@ class TarShards implements EncodedSource {
   }
 
   async read(i: number): Promise<Uint8Array> {
-    const handle = await open(this.file(i)).catch(unreadable);
+    const size = this.sizes[i]!;
+    if (size > largestImage) unreadable(new UnfitFile('file_too_large', this.name(i), `at most ${largestImage} bytes`, `${size} bytes`));
+    const { handle } = await openRegular(this.file(i)).catch(unreadable);
     try {
-      const size = this.sizes[i]!;
-      const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafe(size), 0, size, this.offsets[i]!);
-      return buffer.subarray(0, bytesRead);
+      return await readAt(handle, this.offsets[i]!, size);
     } catch (error) {
-      return unreadable(error as NodeJS.ErrnoException);
+      return unreadable(error);
     } finally {
       await handle.close();
     }
   }
 
   /** Covers each shard's name and size in bytes, and each image's path, offset and size, in order; not the images' contents. */
-  async fingerprint(): Promise<string> {
+  fingerprint(): Promise<string> {
+    this.print ??= this.hash();
+    return this.print;
+  }
+
+  private async hash(): Promise<string> {
     const hash = createHash('sha256').update('kuea tar shards 1\n');
     for (const file of this.files) hash.update(`${basename(file)}\0${(await stat(file)).size}\n`);
     for (let i = 0; i < this.length; i++)

@@ -20,6 +20,8 @@ const including = (folder: string, pattern: RegExp) =>
 /** The rooms of lib/, from the ground up. A room knows those on floors below its own, and not its neighbours. */
 const floors = [
   ['errors', 'package'],
+  ['regular-file'],
+  ['regular-file'],
   ['native', 'text', 'config'],
   ['files', 'distributed'],
   ['data'],
