@@ -17,6 +17,9 @@ const read = (file: string) => readFileSync(join(root, file), 'utf8');
 const including = (folder: string, pattern: RegExp) =>
   files(`native/${folder}`, /\.(h|cpp|cu)$/).filter((file) => pattern.test(read(file)));
 
+/** The folders of native/ that know libtorch but not Node. */
+const core = ['runtime', 'ops', 'nn', 'models', 'weights', 'optim', 'dist', 'train'];
+
 describe('the source tree', () => {
   it('has no file of more than 400 lines', () => {
     const all = [
@@ -34,8 +37,26 @@ describe('the source tree', () => {
   });
 
   it('keeps Node out of the core', () => {
-    for (const folder of ['runtime', 'ops', 'nn', 'models', 'weights', 'optim', 'train'])
+    for (const folder of core) {
+      expect(files(`native/${folder}`, /\.h$/), folder).to.not.be.empty;
       expect(including(folder, /napi|#include "bind\//), folder).to.deep.equal([]);
+    }
+  });
+
+  it('has no native folder that none of these rules knows', () => {
+    const folders = readdirSync(join(root, 'native'), { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    expect(folders.map(({ name }) => name).sort()).to.deep.equal([...core, 'kernels', 'bind', 'cmake', 'twin'].sort());
+  });
+
+  it('keeps mathematics out of bind/', () => {
+    // from_blob makes a tensor of memory that JavaScript owns; every other operator computes.
+    expect(including('bind', /#include <ATen\/(ops\/(?!from_blob\.h)|TensorOperators|Functions|ATen)|torch\/csrc\/autograd/)).to.deep.equal(
+      [],
+    );
+  });
+
+  it("keeps the tests' twin out of the addon", () => {
+    for (const folder of [...core, 'kernels', 'bind']) expect(including(folder, /#include "twin\//), folder).to.deep.equal([]);
   });
 
   it('includes napi.h in one place', () => {
