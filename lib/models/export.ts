@@ -7,8 +7,8 @@ export { type ExportLayout, exportLayouts } from './kind.js';
 
 /**
  * Writes a model in a layout, fp32: `hf` and `open_clip` make the folder `out`, `openai` and `visual` the file `out`. Made beside its name
- * and renamed, so `out` is whole or absent; with replaceWhole for `place`, or what it was. Throws KueaError `not_exportable`, `no_text_tower`, `origin_not_found`, `exists`, and what
- * writing throws (`disk_full`).
+ * and renamed, so `out` is whole or absent; with replaceWhole for `place`, or what it was. Throws KueaError `not_exportable`,
+ * `no_text_tower`, `origin_not_found`, `exists`, and what writing throws (`disk_full`).
  */
 export async function exportWeights(
   weights: WeightsFile,

@@ -294,10 +294,9 @@ export interface Addon {
   /** Runs on the libuv pool; touches no libtorch state. */
   resample(task: ResampleTask): Promise<void>;
   /**
-   * The kernel loss alone on X [n, d] and Y [n, dt], on the CPU where no device is named. 'chunked' and the twins, which run the GPU's
-   * blocks on the CPU with the first or the last thread first, are there for the tests. With counts (the rows of each rank) it is what rank
-   * `rank` computes: summands, and dL/dX of its rows. 'fused' on the CPU then exchanges with the other ranks of the open process group,
-   * each of which was given all of X and Y.
+   * The kernel loss alone on X [n, d] and Y [n, dt], on the CPU where no device is named. With counts (the rows of each rank) it is what
+   * rank `rank` computes: summands, and dL/dX of its rows. 'fused' on the CPU then exchanges with the other ranks of the open process
+   * group, each of which was given all of X and Y.
    */
   kernelLoss(options: {
     x: Float32Array;
@@ -306,7 +305,7 @@ export interface Addon {
     d: number;
     dt: number;
     kernel: KernelSpec;
-    backend: 'fused' | 'plain' | 'chunked' | 'twin' | 'twin_reversed';
+    backend: 'fused' | 'plain';
     gradient: boolean;
     counts?: Int32Array;
     rank?: number;

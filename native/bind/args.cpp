@@ -118,6 +118,37 @@ std::vector<LoadStep> load_plan(const Napi::Value& array) {
   return plan;
 }
 
+std::vector<WriteStep> write_steps(const Napi::Value& array) {
+  std::vector<WriteStep> steps;
+  const auto given = [](const Napi::Object& o, const char* key) { return o.Has(key) && !o.Get(key).IsUndefined(); };
+  each(array, [&](const Napi::Object& o) {
+    WriteStep step;
+    step.transpose = o.Get("transpose").ToBoolean();
+    if (given(o, "dtype")) step.dtype = dtype(o);
+    if (given(o, "merge")) {
+      const auto merge = object(o, "merge");
+      step.merge = {stored_tensor(object(merge, "a")), stored_tensor(object(merge, "b")), number(merge, "scale")};
+    }
+    if (given(o, "source")) {
+      step.source = stored_tensor(object(o, "source"));
+      step.source->transpose = step.transpose;
+    } else {
+      step.parameter = string(o, "parameter");
+      step.state = given(o, "state") ? string(o, "state") : "value";
+      if (given(o, "row")) step.row = integer(o, "row");
+      if (given(o, "rows")) step.rows = integer(o, "rows");
+    }
+    steps.push_back(std::move(step));
+  });
+  return steps;
+}
+
+std::vector<std::byte> bytes(const Napi::Value& value) {
+  const auto array = value.As<Napi::Uint8Array>();
+  const auto* data = reinterpret_cast<const std::byte*>(array.Data());
+  return {data, data + array.ByteLength()};
+}
+
 EncoderSpec encoder_spec(const Napi::Object& o) {
   return {arch(object(o, "arch")), load_plan(o.Get("weights")), triple(o, "mean"), triple(o, "std")};
 }
@@ -147,9 +178,10 @@ LlavaSpec llava_spec(const Napi::Object& o) {
   return spec;
 }
 
-KernelKind kernel_kind(const Napi::Object& o) {
-  return choice<KernelKind>(o, "kind",
-                            {{"polynomial", KernelKind::polynomial}, {"gaussian", KernelKind::gaussian}, {"cosine", KernelKind::cosine}});
+KernelSpec kernel_spec(const Napi::Object& o) {
+  return {choice<KernelKind>(o, "kind",
+                             {{"polynomial", KernelKind::polynomial}, {"gaussian", KernelKind::gaussian}, {"cosine", KernelKind::cosine}}),
+          number(o, "gamma"), number(o, "c"), number(o, "sigma"), number(o, "sigmaTeacher")};
 }
 
 at::ScalarType precision(const Napi::Object& o) {

@@ -5,11 +5,12 @@
 #include <vector>
 
 #include "bind/napi_setup.h"
-#include "kernels/kernel_alignment.h"
 #include "models/encoder.h"
 #include "models/llava.h"
+#include "ops/alignment/alignment.h"
 #include "weights/load.h"
 #include "weights/stored_tensor.h"
+#include "weights/write_plan.h"
 
 // JavaScript values to the core's structs. lib/ has validated everything; a field that is missing or of another type is a bug there and
 // throws a TypeError that names it.
@@ -33,9 +34,12 @@ at::ScalarType dtype(const Napi::Object& object);
 StoredTensor stored_tensor(const Napi::Object& object);
 LoadStep load_step(const Napi::Object& object);
 std::vector<LoadStep> load_plan(const Napi::Value& array);
+std::vector<WriteStep> write_steps(const Napi::Value& array);
+/** Copies a Uint8Array. */
+std::vector<std::byte> bytes(const Napi::Value& value);
 EncoderSpec encoder_spec(const Napi::Object& object);
 LlavaSpec llava_spec(const Napi::Object& object);
-KernelKind kernel_kind(const Napi::Object& object);
+KernelSpec kernel_spec(const Napi::Object& object);
 at::ScalarType precision(const Napi::Object& object);
 at::Device device(const Napi::Object& object);
 

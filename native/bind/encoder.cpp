@@ -8,7 +8,7 @@
 
 #include "bind/args.h"
 #include "bind/registry.h"
-#include "bind/resource.h"
+#include "bind/handle.h"
 
 namespace kuea {
 namespace {
@@ -41,14 +41,15 @@ Napi::Value encode(const EncoderHandle& handle, const Napi::CallbackInfo& call) 
 
 Napi::Value write(const EncoderHandle& handle, const Napi::CallbackInfo& call) {
   return Environment::of(call.Env())
-      .on_device(call.Env(), [handle, path = call[0].ToString().Utf8Value(), header = bytes(call[1]), steps = write_steps(call[2])] {
-        const auto& parameters = handle->get().model().parameters().all();
-        write_plan(path, header, steps, [&](const std::string& name, const std::string&) {
-          const auto found = std::find_if(parameters.begin(), parameters.end(), [&](const Parameter& p) { return p.name == name; });
-          if (found == parameters.end()) throw Error("bad_plan", "the model has no parameter " + name);
-          return found->value;
-        });
-      });
+      .on_device(
+          call.Env(), [handle, path = call[0].ToString().Utf8Value(), header = args::bytes(call[1]), steps = args::write_steps(call[2])] {
+            const auto& parameters = handle->get().model().parameters().all();
+            write_plan(path, header, steps, [&](const std::string& name, const std::string&) {
+              const auto found = std::find_if(parameters.begin(), parameters.end(), [&](const Parameter& p) { return p.name == name; });
+              if (found == parameters.end()) throw Error("bad_plan", "the model has no parameter " + name);
+              return found->value;
+            });
+          });
 }
 
 Napi::Value open_encoder(const Napi::CallbackInfo& call) {

@@ -5,7 +5,7 @@
 
 #include "bind/args.h"
 #include "bind/registry.h"
-#include "bind/resource.h"
+#include "bind/handle.h"
 #include "models/llava_generator.h"
 #include "ops/nf4.h"
 
@@ -57,7 +57,7 @@ Napi::Value open_llava(const Napi::CallbackInfo& call) {
 
 Napi::Value write_file(const Napi::CallbackInfo& call) {
   return Environment::of(call.Env())
-      .on_device(call.Env(), [path = call[0].ToString().Utf8Value(), header = bytes(call[1]), steps = write_steps(call[2])] {
+      .on_device(call.Env(), [path = call[0].ToString().Utf8Value(), header = args::bytes(call[1]), steps = args::write_steps(call[2])] {
         at::NoGradGuard no_grad;
         write_plan(path, header, steps, [](const std::string& name, const std::string&) -> at::Tensor {
           throw Error("bad_plan", "no model is open that could have a parameter " + name);

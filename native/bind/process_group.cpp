@@ -2,7 +2,7 @@
 
 #include "bind/args.h"
 #include "bind/registry.h"
-#include "bind/resource.h"
+#include "bind/handle.h"
 
 namespace kuea {
 namespace {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "bind/args.h"
-#include "bind/resource.h"
+#include "bind/handle.h"
 #include "runtime/batch_ring.h"
 #include "train/state.h"
 
@@ -32,19 +32,20 @@ Napi::Value restore_trainer(const std::shared_ptr<Handle<T>>& handle, const Napi
 template <class T>
 Napi::Value write_trainer(const std::shared_ptr<Handle<T>>& handle, const Napi::CallbackInfo& call) {
   return Environment::of(call.Env())
-      .on_device(call.Env(), [handle, path = call[0].ToString().Utf8Value(), header = bytes(call[1]), steps = write_steps(call[2])] {
-        // An update whose loss was never read may have been no update: its weights are not for keeping.
-        if constexpr (requires { handle->get().check(); }) handle->get().check();
-        std::map<std::string, std::map<std::string, at::Tensor>> tensors;
-        for (const auto& [name, state] : states) {
-          for (const auto& parameter : handle->get().tensors(state)) tensors[name][parameter.name] = parameter.value;
-        }
-        write_plan(path, header, steps, [&](const std::string& name, const std::string& state) {
-          const auto found = tensors[state].find(name);
-          if (found == tensors[state].end()) throw Error("bad_plan", "the trainer has no " + state + " of " + name);
-          return found->second;
-        });
-      });
+      .on_device(call.Env(),
+                 [handle, path = call[0].ToString().Utf8Value(), header = args::bytes(call[1]), steps = args::write_steps(call[2])] {
+                   // An update whose loss was never read may have been no update: its weights are not for keeping.
+                   if constexpr (requires { handle->get().check(); }) handle->get().check();
+                   std::map<std::string, std::map<std::string, at::Tensor>> tensors;
+                   for (const auto& [name, state] : states) {
+                     for (const auto& parameter : handle->get().tensors(state)) tensors[name][parameter.name] = parameter.value;
+                   }
+                   write_plan(path, header, steps, [&](const std::string& name, const std::string& state) {
+                     const auto found = tensors[state].find(name);
+                     if (found == tensors[state].end()) throw Error("bad_plan", "the trainer has no " + state + " of " + name);
+                     return found->second;
+                   });
+                 });
 }
 
 /** The ring's memory as views that keep it alive, whatever is closed first. */

@@ -35,7 +35,7 @@ endforeach()
 # Later architectures compile this when they load it.
 list(APPEND NVCC_FLAGS -gencode=arch=compute_90,code=compute_90)
 
-file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS ${NATIVE}/kernels/*.cu)
+file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS ${NATIVE}/kernels/alignment/*.cu)
 foreach(source ${CUDA_SOURCES})
   get_filename_component(name ${source} NAME)
   set(object ${CMAKE_BINARY_DIR}/cuda/${name}.o)

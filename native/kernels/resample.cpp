@@ -4,14 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-// The loops are plain; the compiler makes one version for each instruction set and the loader picks one. Without IFUNC there is one
-// version.
-#if defined(__x86_64__) && defined(__gnu_linux__)
-#define KUEA_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define KUEA_CLONES
-#endif
-#define KUEA_INLINE inline __attribute__((always_inline))
+#include "kernels/clones.h"
 
 namespace kuea::kernels {
 namespace {

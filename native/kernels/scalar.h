@@ -2,15 +2,15 @@
 
 #include <cstdint>
 
+#include "kernels/clones.h"
+
 // Numbers one at a time, for loops that vectorise: bf16 to and from fp32, and exp without a call.
 namespace kuea::kernels {
 
 /** A bf16 number's bits: the upper half of a float's. */
 using Bf16 = uint16_t;
 
-// Inlined into every clone of the functions that use them (clones.h), and so compiled for its machine; for the same reason the builtin and
-// not std::bit_cast, which stays a call there.
-#define KUEA_INLINE __attribute__((always_inline)) inline
+// The builtin and not std::bit_cast, which stays a call in the clones.
 
 KUEA_INLINE float load(float x) { return x; }
 KUEA_INLINE float load(Bf16 x) { return __builtin_bit_cast(float, static_cast<uint32_t>(x) << 16); }

@@ -13,8 +13,6 @@
 namespace kuea {
 namespace {
 
-constexpr int64_t image_token = -200;
-
 /** A ~ U(-1 / sqrt(in), 1 / sqrt(in)), B = 0: the adapted model starts as the base itself. Drawn on the CPU, the same on every device. */
 void initialise(const FlatParameters& lora, uint64_t seed) {
   const auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);

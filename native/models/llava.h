@@ -13,6 +13,9 @@
 
 namespace kuea {
 
+/** Stands for one patch of an image among token ids; and among labels for none. As in LLaVA, and in lib/text/vicuna.ts. */
+inline constexpr int64_t image_token = -200, ignored_label = -100;
+
 /** LlavaSpec in lib/native/llava.ts. */
 struct LlavaSpec {
   struct Lora {
@@ -46,7 +49,7 @@ class Llava {
    */
   at::Tensor features(const at::Tensor& pixels) const;
 
-  /** ids int64 [tokens]; where they are -200, in order, come rows `image_rows` (int64) of `projected` -> [tokens, width]. */
+  /** ids int64 [tokens]; where they are image_token, in order, come rows `image_rows` (int64) of `projected` -> [tokens, width]. */
   at::Tensor embed(const at::Tensor& ids, const at::Tensor& projected, const at::Tensor& image_rows) const;
 
   FlatParameters& lora() { return lora_; }
@@ -66,7 +69,7 @@ class Llava {
   at::Tensor mean_, std_;
 };
 
-/** Where ids are -200, int64. */
+/** Where ids are image_token, int64. */
 at::Tensor image_positions(const at::Tensor& ids);
 
 }  // namespace kuea

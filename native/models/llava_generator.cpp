@@ -21,9 +21,11 @@ int64_t LlavaGenerator::prefill(const std::vector<int64_t>& tokens, const std::v
   at::NoGradGuard no_grad;
   const auto vocabulary = model_.llama().arch().vocabulary;
   const auto rows = pixels.size(0) * patches(model_.spec().vision);
-  const bool known = std::all_of(tokens.begin(), tokens.end(), [&](int64_t id) { return id == -200 || (id >= 0 && id < vocabulary); });
+  const bool known =
+      std::all_of(tokens.begin(), tokens.end(), [&](int64_t id) { return id == image_token || (id >= 0 && id < vocabulary); });
   const bool placed = std::all_of(image_rows.begin(), image_rows.end(), [&](int64_t row) { return row >= 0 && row < rows; });
-  if (tokens.empty() || !known || !placed || std::count(tokens.begin(), tokens.end(), -200) != static_cast<int64_t>(image_rows.size())) {
+  if (tokens.empty() || !known || !placed ||
+      std::count(tokens.begin(), tokens.end(), image_token) != static_cast<int64_t>(image_rows.size())) {
     throw Error("bad_batch", "expected tokens of a vocabulary of " + std::to_string(vocabulary) + ", and for each image token a row of " +
                                  std::to_string(rows));
   }

@@ -20,7 +20,7 @@ struct Sequence {
   Dropout dropout;
 };
 
-/** Rotated keys and values of a sequence that is being generated, [1, capacity, width] each, of which the first `length` are set. */
+/** Rotated keys and values of a sequence that is being generated, [capacity, width] each, of which the first `length` rows are set. */
 struct KeyValueCache {
   at::Tensor k, v;
   int64_t length = 0;

@@ -10,7 +10,6 @@
 #include <ATen/ops/cosine_similarity.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/util/ScopeExit.h>
@@ -26,21 +25,14 @@ std::vector<Parameter> kernel_parameters(const KernelParams& kernel) {
   return {{"kernel.gamma", kernel.gamma}, {"kernel.c", kernel.c}, {"kernel.sigma", kernel.sigma}};
 }
 
-KernelParams make_kernel(const TrainerSpec& spec) {
-  const auto scalar = [&](double value) { return at::full({}, value, at::TensorOptions().dtype(at::kFloat).device(spec.device)); };
-  KernelParams kernel{spec.kernel, scalar(spec.gamma), scalar(spec.c), scalar(spec.sigma), spec.sigma_teacher};
-  for (const auto& parameter : kernel_parameters(kernel)) parameter.value.set_requires_grad(spec.train_kernel);
-  return kernel;
-}
-
 void append(std::vector<Parameter>& list, const std::vector<Parameter>& more) { list.insert(list.end(), more.begin(), more.end()); }
 
 }  // namespace
 
-AlignTrainer::AlignTrainer(const TrainerSpec& spec)
+AlignTrainer::AlignTrainer(const AlignTrainerSpec& spec)
     : spec_(spec),
       student_(spec.student, spec.compute, spec.device),
-      kernel_(make_kernel(spec)),
+      kernel_(kernel_params(spec.kernel, spec.device, spec.train_kernel)),
       optimizer_(spec.optimizer),
       ring_(std::make_shared<BatchRing>(spec.slots, spec.batch_size * 3 * spec.image_size * spec.image_size, spec.device)),
       uploads_(spec.device),

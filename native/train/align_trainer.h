@@ -10,7 +10,7 @@
 
 #include "dist/gradient_reducer.h"
 #include "models/encoder.h"
-#include "ops/kernel_alignment.h"
+#include "ops/alignment/alignment.h"
 #include "optim/adamw.h"
 #include "runtime/batch_ring.h"
 #include "runtime/upload_stream.h"
@@ -22,13 +22,12 @@
 namespace kuea {
 
 /** TrainerSpec in lib/native/addon.ts. */
-struct TrainerSpec {
+struct AlignTrainerSpec {
   EncoderSpec student;
   std::optional<EncoderSpec> teacher;
   /** d' of the teacher, also when it is not loaded. */
   int64_t teacher_dim, teacher_size, image_size;
-  KernelKind kernel;
-  double gamma, c, sigma, sigma_teacher;
+  KernelSpec kernel;
   bool train_kernel;
   double w;
   bool fused_loss;
@@ -60,7 +59,7 @@ struct StepMetrics {
  */
 class AlignTrainer {
  public:
-  explicit AlignTrainer(const TrainerSpec& spec);
+  explicit AlignTrainer(const AlignTrainerSpec& spec);
 
   const std::shared_ptr<BatchRing>& ring() const { return ring_; }
 
@@ -99,7 +98,7 @@ class AlignTrainer {
   at::Tensor sum_terms(const std::vector<at::Tensor>& terms);
   void clear_gradients();
 
-  TrainerSpec spec_;
+  AlignTrainerSpec spec_;
   Encoder student_;
   std::optional<Encoder> original_, teacher_;
   KernelParams kernel_;

@@ -76,12 +76,12 @@ void LoraTrainer::check(const MicroBatch& batch) const {
   const auto vocabulary = spec_.model.llama.vocabulary;
   const auto within = [&](int64_t id, int64_t other) { return id == other || (id >= 0 && id < vocabulary); };
   for (int64_t i = 0; i < tokens; ++i) {
-    if (!within(batch.tokens[i], -200) || !within(batch.labels[i], -100)) {
+    if (!within(batch.tokens[i], image_token) || !within(batch.labels[i], ignored_label)) {
       fail("token " + std::to_string(batch.tokens[i]) + " with label " + std::to_string(batch.labels[i]) +
            " does not fit a vocabulary of " + std::to_string(vocabulary));
     }
   }
-  const auto images = std::count(batch.tokens.begin(), batch.tokens.end(), -200);
+  const auto images = std::count(batch.tokens.begin(), batch.tokens.end(), image_token);
   if (static_cast<int64_t>(batch.image_rows.size()) != images)
     fail(std::to_string(images) + " image tokens with " + std::to_string(batch.image_rows.size()) + " rows");
   const auto rows = batch.images * patches(spec_.model.vision);

@@ -1,5 +1,5 @@
 /**
- * npm run -s bench:loss -- --n 8192 --d 768 --dt 1024 [--input FILE] [--backend fused|plain|chunked] [--threads N] [--ranks R]
+ * npm run -s bench:loss -- --n 8192 --d 768 --dt 1024 [--input FILE] [--backend fused|plain] [--threads N] [--ranks R]
  *
  * Value and gradients of the kernel term. Prints one JSON line {n, seconds, extra_mb, loss, grad_norm, dgamma, dc}: seconds is the median
  * of three, extra_mb what the peak of resident memory rose by over the inputs. --input takes x [n, d] and y [n, dt] from a .safetensors

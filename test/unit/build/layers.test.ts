@@ -21,7 +21,6 @@ const including = (folder: string, pattern: RegExp) =>
 const floors = [
   ['errors', 'package'],
   ['regular-file'],
-  ['regular-file'],
   ['native', 'text', 'config'],
   ['files', 'distributed'],
   ['data'],
@@ -45,6 +44,8 @@ function imports(): { file: string; from: string; to: string }[] {
     })).filter(({ from, to }) => from !== to && from !== 'index'),
   );
 }
+/** The folders of native/ that know libtorch but not Node. */
+const core = ['runtime', 'ops', 'nn', 'models', 'weights', 'optim', 'dist', 'train'];
 
 describe('the source tree', () => {
   it('has no file of more than 400 lines', () => {
@@ -63,8 +64,26 @@ describe('the source tree', () => {
   });
 
   it('keeps Node out of the core', () => {
-    for (const folder of ['runtime', 'ops', 'nn', 'models', 'weights', 'optim', 'train'])
+    for (const folder of core) {
+      expect(files(`native/${folder}`, /\.h$/), folder).to.not.be.empty;
       expect(including(folder, /napi|#include "bind\//), folder).to.deep.equal([]);
+    }
+  });
+
+  it('has no native folder that none of these rules knows', () => {
+    const folders = readdirSync(join(root, 'native'), { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    expect(folders.map(({ name }) => name).sort()).to.deep.equal([...core, 'kernels', 'bind', 'cmake', 'twin'].sort());
+  });
+
+  it('keeps mathematics out of bind/', () => {
+    // from_blob makes a tensor of memory that JavaScript owns; every other operator computes.
+    expect(including('bind', /#include <ATen\/(ops\/(?!from_blob\.h)|TensorOperators|Functions|ATen)|torch\/csrc\/autograd/)).to.deep.equal(
+      [],
+    );
+  });
+
+  it("keeps the tests' twin out of the addon", () => {
+    for (const folder of [...core, 'kernels', 'bind']) expect(including(folder, /#include "twin\//), folder).to.deep.equal([]);
   });
 
   it('includes napi.h in one place', () => {

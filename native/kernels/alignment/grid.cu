@@ -1,8 +1,8 @@
-#include "kernels/kernel_alignment_grid.h"
+#include "kernels/alignment/grid.h"
 
 #include <cuda_runtime_api.h>
 
-#include "kernels/kernel_alignment_blocks.h"
+#include "kernels/alignment/blocks.h"
 
 namespace kuea::kernels {
 namespace {

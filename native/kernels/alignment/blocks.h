@@ -1,7 +1,6 @@
 #pragma once
 
-#include "kernels/kernel_alignment_entry.h"
-#include "kernels/kernel_alignment_grid.h"
+#include "kernels/alignment/grid.h"
 
 #ifdef __CUDACC__
 #define KUEA_UNROLL _Pragma("unroll")
@@ -86,24 +85,9 @@ KUEA_DEVICE inline void load_straight(float* tile, const float* matrix, int d, i
 }
 
 /** The scalars of the entries, read where the sweep runs. */
-KUEA_DEVICE inline EntryScalars entry_scalars(const GridAlignment& a) {
+KUEA_DEVICE inline EntryScalars scalars(const GridAlignment& a) {
   const auto n2 = static_cast<float>(static_cast<double>(a.n) * static_cast<double>(a.n));
-  const float sigma = *a.sigma;
-  const float scale = a.kind == KernelKind::polynomial ? 6 / n2 : a.kind == KernelKind::cosine ? 2 / n2 : 2 / (n2 * sigma * sigma);
-  return {*a.gamma, *a.c, 1 / static_cast<float>(a.dt), -0.5f / (sigma * sigma), -0.5f / (a.sigma_teacher * a.sigma_teacher), scale};
-}
-
-KUEA_DEVICE inline Entry entry(KernelKind kind, const EntryScalars& p, float s, float t, float bi, float bj, float bi_t, float bj_t,
-                               bool diagonal) {
-  switch (kind) {
-    case KernelKind::polynomial:
-      return polynomial_entry(p, s, t, bi * bj, bi_t * bj_t, diagonal);
-    case KernelKind::cosine:
-      return cosine_entry(p, s, t, bi * bj, bi_t * bj_t, diagonal);
-    case KernelKind::gaussian:
-      return gaussian_entry(p, s, t, bi + bj, bi_t + bj_t, diagonal);
-  }
-  return {};
+  return entry_scalars(a.kind, n2, a.dt, *a.gamma, *a.c, *a.sigma, a.sigma_teacher);
 }
 
 struct PrepareShared {
@@ -130,14 +114,9 @@ KUEA_DEVICE void prepare_block(Team& team, PrepareShared& shared, const GridAlig
       s += shared.student[i];
       t += shared.teacher[i];
     }
-    if (a.kind == KernelKind::polynomial) {
-      s = static_cast<double>(*a.gamma) * s + *a.c;
-      t = t / static_cast<double>(a.dt) + 1;
-    }
-    // The root of a negative number is not a number, and so the loss will not be one.
-    const bool gaussian = a.kind == KernelKind::gaussian;
-    b.student[row] = static_cast<float>(gaussian ? s : 1 / std::sqrt(s));
-    b.teacher[row] = static_cast<float>(gaussian ? t : 1 / std::sqrt(t));
+    const auto found = diagonal(a.kind, s, t, a.dt, *a.gamma, *a.c);
+    b.student[row] = row_factor(a.kind, found.student);
+    b.teacher[row] = row_factor(a.kind, found.teacher);
   });
 }
 
@@ -157,7 +136,7 @@ struct SweepState {
 /** Sums one thread's entries of the tile at (row, column); its products s become g. */
 KUEA_DEVICE inline void entries(SweepState& state, SweepShared& shared, const GridAlignment& a, const GridBuffers& b, int thread, int row,
                                 int column) {
-  const auto scalars = entry_scalars(a);
+  const auto scalars = grid::scalars(a);
   const int end = static_cast<int>(a.end), n = static_cast<int>(a.n);
   float loss = 0, g = 0, distance = 0;
   KUEA_UNROLL
@@ -274,11 +253,10 @@ KUEA_DEVICE void finish_block(Team& team, const GridAlignment& a, const GridBuff
   team.each([&](int thread, NoState&) {
     double q = 0;
     for (int64_t split = 0; split < shape.splits; ++split) q += b.u[split * shape.rows + r];
-    const double norm = b.student[a.begin + r];
-    if (a.kind != KernelKind::gaussian) q *= norm * norm;
+    q = q_of(a.kind, q, b.student[a.begin + r]);
     if (thread == 0) b.q[r] = q;
     const auto qf = static_cast<float>(q);
-    const float outer = 2 * (a.kind == KernelKind::polynomial ? *a.gamma : 1.0f);
+    const float outer = outer_scale(a.kind, *a.gamma);
     const float* x = a.x + (a.begin + r) * a.d;
     for (int64_t k = thread; k < a.d; k += row_threads) {
       float sum = 0;
@@ -314,13 +292,12 @@ KUEA_DEVICE void total_block(Team& team, TotalShared& shared, const GridAlignmen
       distance += shared.sums[2][i];
       q += shared.sums[3][i];
     }
-    const bool polynomial = a.gradient && a.kind == KernelKind::polynomial, gaussian = a.gradient && a.kind == KernelKind::gaussian;
-    const double dc = polynomial ? g - q : 0;
+    KernelDerivatives d{};
+    if (a.gradient) d = kernel_derivatives(a.kind, g - q, distance, *a.gamma, *a.c, *a.sigma);
     b.values[0] = static_cast<float>(loss / (static_cast<double>(a.n) * static_cast<double>(a.n)));
-    // The kernel depends on c / gamma alone.
-    b.values[1] = static_cast<float>(polynomial ? -static_cast<double>(*a.c) / *a.gamma * dc : 0);
-    b.values[2] = static_cast<float>(dc);
-    b.values[3] = static_cast<float>(gaussian ? distance / *a.sigma : 0);
+    b.values[1] = static_cast<float>(d.dgamma);
+    b.values[2] = static_cast<float>(d.dc);
+    b.values[3] = static_cast<float>(d.dsigma);
   });
 }
 

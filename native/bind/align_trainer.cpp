@@ -6,40 +6,36 @@
 namespace kuea {
 namespace {
 
-using TrainerHandle = std::shared_ptr<Handle<AlignTrainer>>;
+using AlignTrainerHandle = std::shared_ptr<Handle<AlignTrainer>>;
 
-TrainerSpec trainer_spec(const Napi::Object& o) {
-  const auto kernel = args::object(o, "kernel");
+AlignTrainerSpec align_trainer_spec(const Napi::Object& o) {
+  const auto kernel = args::kernel_spec(args::object(o, "kernel"));
   const auto optimizer = args::object(o, "optimizer");
-  TrainerSpec spec{.student = args::encoder_spec(args::object(o, "student")),
-                   .teacher = {},
-                   .teacher_dim = args::integer(o, "teacherDim"),
-                   .teacher_size = args::integer(o, "teacherSize"),
-                   .image_size = 0,
-                   .kernel = args::kernel_kind(kernel),
-                   .gamma = args::number(kernel, "gamma"),
-                   .c = args::number(kernel, "c"),
-                   .sigma = args::number(kernel, "sigma"),
-                   .sigma_teacher = args::number(kernel, "sigmaTeacher"),
-                   .train_kernel = args::boolean(o, "trainKernel"),
-                   .w = args::number(o, "w"),
-                   .fused_loss = args::string(o, "lossBackend") == "fused",
-                   .compute = args::precision(o),
-                   .device = args::device(o),
-                   .optimizer = {args::number(optimizer, "beta1"), args::number(optimizer, "beta2"), args::number(optimizer, "eps")},
-                   .weight_decay = args::number(optimizer, "weightDecay"),
-                   .batch_size = args::integer(o, "batchSize"),
-                   .micro_batch = args::integer(o, "microBatch"),
-                   .activation_checkpointing = args::boolean(o, "activationCheckpointing"),
-                   .slots = args::integer(o, "slots"),
-                   .group = nullptr,
-                   .local_kernel = args::string(o, "kernelScope") == "local"};
+  AlignTrainerSpec spec{.student = args::encoder_spec(args::object(o, "student")),
+                        .teacher = {},
+                        .teacher_dim = args::integer(o, "teacherDim"),
+                        .teacher_size = args::integer(o, "teacherSize"),
+                        .image_size = 0,
+                        .kernel = kernel,
+                        .train_kernel = args::boolean(o, "trainKernel"),
+                        .w = args::number(o, "w"),
+                        .fused_loss = args::string(o, "lossBackend") == "fused",
+                        .compute = args::precision(o),
+                        .device = args::device(o),
+                        .optimizer = {args::number(optimizer, "beta1"), args::number(optimizer, "beta2"), args::number(optimizer, "eps")},
+                        .weight_decay = args::number(optimizer, "weightDecay"),
+                        .batch_size = args::integer(o, "batchSize"),
+                        .micro_batch = args::integer(o, "microBatch"),
+                        .activation_checkpointing = args::boolean(o, "activationCheckpointing"),
+                        .slots = args::integer(o, "slots"),
+                        .group = nullptr,
+                        .local_kernel = args::string(o, "kernelScope") == "local"};
   if (o.Get("teacher").IsObject()) spec.teacher = args::encoder_spec(args::object(o, "teacher"));
   spec.image_size = std::get<ClipVisionArch>(spec.student.arch).image_size;
   return spec;
 }
 
-Napi::Value step(const TrainerHandle& handle, const Napi::CallbackInfo& call) {
+Napi::Value step(const AlignTrainerHandle& handle, const Napi::CallbackInfo& call) {
   const auto o = call[0].As<Napi::Object>();
   return Environment::of(call.Env())
       .on_device(
@@ -64,7 +60,7 @@ Napi::Value step(const TrainerHandle& handle, const Napi::CallbackInfo& call) {
           });
 }
 
-Napi::Value embed(const TrainerHandle& handle, const Napi::CallbackInfo& call) {
+Napi::Value embed(const AlignTrainerHandle& handle, const Napi::CallbackInfo& call) {
   const auto o = call[0].As<Napi::Object>();
   return Environment::of(call.Env())
       .on_device(
@@ -75,25 +71,25 @@ Napi::Value embed(const TrainerHandle& handle, const Napi::CallbackInfo& call) {
           [](Napi::Env env, int64_t computed) -> Napi::Value { return Napi::Number::New(env, static_cast<double>(computed)); });
 }
 
-Napi::Value open_cache(const TrainerHandle& handle, const Napi::CallbackInfo& call) {
+Napi::Value open_cache(const AlignTrainerHandle& handle, const Napi::CallbackInfo& call) {
   const auto o = call[0].As<Napi::Object>();
   const CacheSpec spec{args::string(o, "file"), args::integer(o, "rows"), args::integer(o, "original"), args::integer(o, "teacher"),
                        args::integer(o, "checksums")};
   return Environment::of(call.Env()).on_device(call.Env(), [handle, spec] { handle->get().open_cache(spec); });
 }
 
-Napi::Value open_trainer(const Napi::CallbackInfo& call) {
+Napi::Value open_align_trainer(const Napi::CallbackInfo& call) {
   const auto o = call[0].As<Napi::Object>();
   return Environment::of(call.Env())
       .on_device(
           call.Env(),
-          [spec = trainer_spec(o), distributed = args::boolean(o, "distributed")]() mutable {
+          [spec = align_trainer_spec(o), distributed = args::boolean(o, "distributed")]() mutable {
             if (distributed) spec.group = ProcessGroup::current();
             return std::make_shared<Handle<AlignTrainer>>(std::make_unique<AlignTrainer>(spec));
           },
-          [](Napi::Env env, const TrainerHandle& handle) -> Napi::Value {
+          [](Napi::Env env, const AlignTrainerHandle& handle) -> Napi::Value {
             auto object = trainer_object(env, handle);
-            const auto method = [&](const char* name, Napi::Value (*function)(const TrainerHandle&, const Napi::CallbackInfo&)) {
+            const auto method = [&](const char* name, Napi::Value (*function)(const AlignTrainerHandle&, const Napi::CallbackInfo&)) {
               object.Set(name, Napi::Function::New(env, [handle, function](const Napi::CallbackInfo& c) { return function(handle, c); }));
             };
             method("openCache", open_cache);
@@ -105,6 +101,8 @@ Napi::Value open_trainer(const Napi::CallbackInfo& call) {
 
 }  // namespace
 
-void register_trainer(Napi::Env env, Napi::Object exports) { exports.Set("openTrainer", Napi::Function::New(env, open_trainer)); }
+void register_align_trainer(Napi::Env env, Napi::Object exports) {
+  exports.Set("openTrainer", Napi::Function::New(env, open_align_trainer));
+}
 
 }  // namespace kuea

@@ -1,11 +1,16 @@
+#include "kernels/alignment/tile.h"
+
 #include <atomic>
 #include <vector>
 
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
 
-#include "ops/kernel_alignment_sweep.h"
+#include "ops/alignment/alignment.h"
 #include "runtime/error.h"
 
 // The BLAS that libtorch is linked with; single-threaded inside a parallel region.
@@ -14,6 +19,10 @@ extern "C" void sgemm_(const char* transa, const char* transb, const int* m, con
 
 namespace kuea {
 namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
 
 /** Row-major through a column-major BLAS: C^T = B^T A^T. */
 void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
@@ -79,9 +88,26 @@ Rounds share(int64_t rank, int64_t ranks, int64_t n, int64_t d, int64_t dt) {
   return mine;
 }
 
-}  // namespace
+struct Scalars {
+  KernelKind kind;
+  double gamma, c, sigma, sigma_teacher;
+};
 
-AlignmentValue sweep_tiled(const Gathered& all, int64_t m, const at::Tensor& y, const AlignmentScalars& scalars, bool gradient) {
+/**
+ * The loss, and where gradients were wanted, the derivatives by the kernel's parameters: this rank's summands of them. dX [m, d], of this
+ * rank's rows, is exact.
+ */
+struct Value {
+  double loss = 0;
+  at::Tensor dx;
+  kernels::KernelDerivatives d{};
+};
+
+/**
+ * Tiles on all threads; CPU tensors. Of several ranks each sweeps its share of the tiles, whosever rows they are; the m rows' sums are then
+ * added up.
+ */
+Value sweep(const Gathered& all, int64_t m, const at::Tensor& y, const Scalars& scalars, bool gradient) {
   const auto& x = all.x;
   const auto n = x.size(0), d = x.size(1);
   const auto options = x.options().requires_grad(false);
@@ -97,7 +123,7 @@ AlignmentValue sweep_tiled(const Gathered& all, int64_t m, const at::Tensor& y, 
                              static_cast<float>(scalars.sigma_teacher),
                              gradient,
                              gemm};
-  AlignmentValue value;
+  Value value;
   const auto norms = at::empty({2, n}, options);
   at::Tensor dx, q;
   if (gradient) {
@@ -150,15 +176,41 @@ AlignmentValue sweep_tiled(const Gathered& all, int64_t m, const at::Tensor& y, 
     }
   });
   value.dx = dx.narrow(0, all.begin, m);
-  if (scalars.kind == KernelKind::polynomial) {
-    value.dc = g;
-    for (const auto sum : q_sums) value.dc -= sum;
-    // The kernel depends on c / gamma alone.
-    value.dgamma = -scalars.c / scalars.gamma * value.dc;
-  } else if (scalars.kind == KernelKind::gaussian) {
-    value.dsigma = distance / scalars.sigma;
-  }
+  for (const auto sum : q_sums) g -= sum;
+  value.d = kernels::kernel_derivatives(scalars.kind, g, distance, scalars.gamma, scalars.c, scalars.sigma);
   return value;
+}
+
+/**
+ * Value and gradients come from one sweep, in the forward; the backward scales them. `x` is there for its gradient, `all` for its values.
+ */
+struct Tiled : torch::autograd::Function<Tiled> {
+  static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& gamma, const Variable& c, const Variable& sigma,
+                          const Gathered& all, const at::Tensor& y, KernelKind kind, double sigma_teacher) {
+    const Scalars scalars{kind, gamma.item<double>(), c.item<double>(), sigma.item<double>(), sigma_teacher};
+    const bool gradient = x.requires_grad() || gamma.requires_grad() || c.requires_grad() || sigma.requires_grad();
+    const auto value = sweep(all, x.size(0), y, scalars, gradient);
+    const auto scalar = [&](double v) { return at::full({}, v, x.options().requires_grad(false)); };
+    if (gradient) ctx->save_for_backward({value.dx, scalar(value.d.dgamma), scalar(value.d.dc), scalar(value.d.dsigma)});
+    return scalar(value.loss);
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    variable_list out(8);
+    const auto saved = ctx->get_saved_variables();
+    for (size_t i = 0; i < saved.size(); ++i) {
+      if (ctx->needs_input_grad(i)) out[i] = saved[i] * grads[0];
+    }
+    return out;
+  }
+};
+
+}  // namespace
+
+at::Tensor kernel_alignment_tiled(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, const std::optional<Gathered>& all) {
+  auto values = all.value_or(Gathered{x.detach(), 0, 0, 1, {}});
+  values.x = values.x.contiguous();
+  return Tiled::apply(x, p.gamma, p.c, p.sigma, values, y.contiguous(), p.kind, p.sigma_teacher);
 }
 
 }  // namespace kuea

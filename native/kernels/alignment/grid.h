@@ -2,12 +2,12 @@
 
 #include <cstdint>
 
-#include "kernels/kernel_alignment.h"
+#include "kernels/alignment/entry.h"
 
 namespace kuea::kernels {
 
 /**
- * The sums of kernel_alignment.h for a GPU: the rows [begin, end) of the two n x n matrices against all columns, cut into blocks of a grid.
+ * The sums of entry.h for a GPU: the rows [begin, end) of the two n x n matrices against all columns, cut into blocks of a grid.
  * The gradient by x_begin ... x_end is that of the whole matrices (they are symmetric); the loss and the derivatives by gamma, c and sigma
  * are these rows' parts, whose sum over all ranges is the whole.
  *
@@ -47,11 +47,5 @@ struct GridBuffers {
 /** Queues the sweep on a cudaStream_t; returns a cudaError_t. */
 int sweep_grid_cuda(const GridAlignment& a, const GridBuffers& buffers, void* stream);
 #endif
-
-/**
- * The same blocks on the CPU, thread after thread, in memory of the CPU: slow, and the test of the GPU's arithmetic where there is no GPU.
- * The results do not depend on the order of the threads: `reversed` runs the last one first, which brings out a missing barrier.
- */
-void sweep_grid_twin(const GridAlignment& a, const GridBuffers& buffers, bool reversed);
 
 }  // namespace kuea::kernels

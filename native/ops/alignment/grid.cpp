@@ -1,16 +1,14 @@
-#include "kernels/kernel_alignment_grid.h"
+#include "ops/alignment/grid.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
-#include <c10/core/DeviceGuard.h>
 #include <torch/csrc/autograd/custom_function.h>
 #ifdef KUEA_CUDA
+#include <c10/core/DeviceGuard.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAStream.h>
 #endif
-
-#include "ops/kernel_alignment.h"
 
 namespace kuea {
 namespace {
@@ -19,26 +17,12 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Variable;
 using torch::autograd::variable_list;
 
-enum class Order { device, twin, twin_reversed };
-
 /** dX of the rows [begin, end) and, fp32 [4], the loss and its derivatives by gamma, c and sigma. */
 struct GridValue {
   at::Tensor dx, values;
 };
 
-void run(const kernels::GridAlignment& a, const kernels::GridBuffers& buffers, at::Device device, Order order) {
-#ifdef KUEA_CUDA
-  if (order == Order::device) {
-    const c10::DeviceGuard guard(device);
-    C10_CUDA_CHECK(
-        static_cast<cudaError_t>(kernels::sweep_grid_cuda(a, buffers, c10::cuda::getCurrentCUDAStream(device.index()).stream())));
-    return;
-  }
-#endif
-  kernels::sweep_grid_twin(a, buffers, order == Order::twin_reversed);
-}
-
-GridValue sweep(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, int64_t begin, int64_t end, bool gradient, Order order) {
+GridValue sweep(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, int64_t begin, int64_t end, bool gradient, GridSweep run) {
   const auto n = x.size(0), d = x.size(1), rows = end - begin;
   const auto options = x.options().requires_grad(false);
   const auto doubles = options.dtype(at::kDouble);
@@ -73,16 +57,16 @@ GridValue sweep(const at::Tensor& x, const at::Tensor& y, const KernelParams& p,
                                  static_cast<float>(p.sigma_teacher),
                                  gradient};
   run(a, {floats(norms), floats(norms) + n, floats(partial), wide(u), wide(q), wide(sums), floats(value.dx), floats(value.values)},
-      x.device(), order);
+      x.device());
   return value;
 }
 
-/** Like Fused of kernel_alignment.cpp, but nothing is read back to the host. */
+/** Like Tiled, but nothing is read back to the host. */
 struct OnGrid : torch::autograd::Function<OnGrid> {
   static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& gamma, const Variable& c, const Variable& sigma,
-                          const at::Tensor& all, const at::Tensor& y, int64_t begin, KernelKind kind, double sigma_teacher, Order order) {
+                          const at::Tensor& all, const at::Tensor& y, int64_t begin, KernelKind kind, double sigma_teacher, GridSweep run) {
     const bool gradient = x.requires_grad() || gamma.requires_grad() || c.requires_grad() || sigma.requires_grad();
-    const auto value = sweep(all, y, {kind, gamma, c, sigma, sigma_teacher}, begin, begin + x.size(0), gradient, order);
+    const auto value = sweep(all, y, {kind, gamma, c, sigma, sigma_teacher}, begin, begin + x.size(0), gradient, run);
     if (gradient) ctx->save_for_backward({value.dx, value.values});
     return value.values.select(0, 0).clone();
   }
@@ -98,24 +82,25 @@ struct OnGrid : torch::autograd::Function<OnGrid> {
   }
 };
 
-at::Tensor on_grid(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, const std::optional<Gathered>& all, Order order) {
-  const auto values = all ? all->x : x.detach();
-  return OnGrid::apply(x, p.gamma, p.c, p.sigma, values.contiguous(), y.contiguous(), all ? all->begin : 0, p.kind, p.sigma_teacher, order);
+#ifdef KUEA_CUDA
+void sweep_on_gpu(const kernels::GridAlignment& a, const kernels::GridBuffers& buffers, at::Device device) {
+  const c10::DeviceGuard guard(device);
+  C10_CUDA_CHECK(static_cast<cudaError_t>(kernels::sweep_grid_cuda(a, buffers, c10::cuda::getCurrentCUDAStream(device.index()).stream())));
 }
+#endif
 
 }  // namespace
 
+at::Tensor kernel_alignment_on_grid(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, const std::optional<Gathered>& all,
+                                    GridSweep run) {
+  const auto values = all ? all->x : x.detach();
+  return OnGrid::apply(x, p.gamma, p.c, p.sigma, values.contiguous(), y.contiguous(), all ? all->begin : 0, p.kind, p.sigma_teacher, run);
+}
+
+#ifdef KUEA_CUDA
 at::Tensor kernel_alignment_cuda(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, const std::optional<Gathered>& all) {
-  return on_grid(x, y, p, all, Order::device);
+  return kernel_alignment_on_grid(x, y, p, all, sweep_on_gpu);
 }
-
-at::Tensor kernel_alignment_twin(const at::Tensor& x, const at::Tensor& y, const KernelParams& p, const std::optional<Gathered>& all) {
-  return on_grid(x, y, p, all, Order::twin);
-}
-
-at::Tensor kernel_alignment_twin_reversed(const at::Tensor& x, const at::Tensor& y, const KernelParams& p,
-                                          const std::optional<Gathered>& all) {
-  return on_grid(x, y, p, all, Order::twin_reversed);
-}
+#endif
 
 }  // namespace kuea

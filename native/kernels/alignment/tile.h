@@ -2,11 +2,7 @@
 
 #include <cstdint>
 
-namespace kuea {
-
-enum class KernelKind { polynomial, gaussian, cosine };
-
-}  // namespace kuea
+#include "kernels/alignment/entry.h"
 
 namespace kuea::kernels {
 
@@ -15,14 +11,8 @@ using Gemm = void (*)(bool transpose_a, bool transpose_b, int64_t m, int64_t n, 
                       int64_t ldb, float beta, float* c, int64_t ldc);
 
 /**
- * L = mean_ij (K_ij - T_ij)^2 and its gradients, a tile of the two n x n matrices at a time; neither matrix ever exists. K is the kernel of
- * X, T that of Y. With s = x_i.x_j:
- *
- *   polynomial  K = r^3, r = (gamma s + c) b_i b_j, b_i = (gamma s_ii + c)^(-1/2); the teacher has gamma = 1/dt, c = 1
- *   cosine      K = r = s b_i b_j, b_i = 1/|x_i|
- *   gaussian    K = exp(-|x_i - x_j|^2 / (2 sigma^2)); the teacher has sigma_teacher
- *
- * Every gradient has the form dX_i = 2 gamma' (sum_j g_ij x_j - q_i x_i) with a symmetric g, so one tile (I, J) serves rows I and rows J.
+ * The loss of entry.h and its gradients, a tile of the two n x n matrices at a time; neither matrix ever exists. g is symmetric, so one
+ * tile (I, J) serves rows I and rows J.
  */
 struct Alignment {
   KernelKind kind;
