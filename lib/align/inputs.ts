@@ -3,15 +3,15 @@ import type { Source } from '../data/images/source.js';
 import { openSource } from '../data/images/sources.js';
 import { openWeights, type WeightsFile } from '../models/open.js';
 import { imagenetStatistics } from '../models/preprocessing.js';
-import type { ClipVisionArch, Dinov2Arch, EncoderSpec } from '../native/addon.js';
+import type { EncoderSpec } from '../native/addon.js';
 import type { Inputs } from '../run/session.js';
 import type { AlignConfig } from './options.js';
 import { type AlignPlan, planAlignment } from './plan.js';
 
 /** Models and images of an alignment: understood, not yet read. */
 export interface AlignInputs extends Inputs {
-  student: WeightsFile & { arch: ClipVisionArch };
-  teacher: WeightsFile & { arch: Dinov2Arch };
+  student: WeightsFile;
+  teacher: WeightsFile;
   source: Source;
   sampler: Sampler;
   plan: AlignPlan;
@@ -19,8 +19,8 @@ export interface AlignInputs extends Inputs {
 
 /** Throws KueaError: what opening models and images throws, and `bad_option` and `too_few_images` for a batch that they do not fill. */
 export async function openInputs(config: AlignConfig, { rank, worldSize }: { rank: number; worldSize: number }): Promise<AlignInputs> {
-  const student = (await openWeights(config.student, { family: 'clip', activation: config.activation })) as AlignInputs['student'];
-  const teacher = (await openWeights(config.teacher, { family: 'dinov2' })) as AlignInputs['teacher'];
+  const student = await openWeights(config.student, { role: 'student', activation: config.activation });
+  const teacher = await openWeights(config.teacher, { role: 'teacher' });
   const source = await openSource(config.data);
   try {
     const { batchSize, seed, shuffle, fraction } = config;

@@ -1,8 +1,7 @@
 import { formatBytes, formatDuration } from '../config/units.js';
 import { KueaError } from '../errors.js';
-import { visionPairs } from '../models/clip/keys.js';
-import { dinov2Pairs } from '../models/dinov2/keys.js';
-import type { Arch, ClipVisionArch, Dinov2Arch } from '../native/addon.js';
+import { costOf, parameterCount } from '../models/registry.js';
+import type { Arch } from '../native/addon.js';
 import type { AlignConfig } from './options.js';
 
 /** Bytes, each of what a rank holds at a time. */
@@ -45,44 +44,14 @@ export interface AlignPlan {
 /** Batches being filled while one is in a step. */
 export const slots = 3;
 
-const product = (shape: readonly number[]) => shape.reduce((all, side) => all * side, 1);
-
-export function parameterCount(arch: Arch): number {
-  const pairs = arch.family === 'clip' ? visionPairs(arch) : dinov2Pairs(arch);
-  return pairs.reduce((sum, { shape }) => sum + product(shape), 0);
-}
-
-/**
- * FLOPs of one forward on an image of this side, two a multiply-add, of matrix products alone. The last block is counted as it runs: keys
- * and values for every token, the rest for the class token.
- */
-export function forwardFlops(arch: Arch, size: number): number {
-  const { width, layers, patchSize, mlpWidth } = arch;
-  const extra = arch.family === 'clip' ? 1 : 1 + arch.registers;
-  const patches = (size / patchSize) ** 2;
-  const tokens = patches + extra;
-  const mlp = width * mlpWidth * (arch.family === 'dinov2' && arch.ffn === 'swiglu' ? 3 : 2);
-  const block = (rows: number) => 2 * (2 * tokens * width * width + rows * (2 * width * width + mlp) + 2 * rows * tokens * width);
-  const ends = 2 * patches * 3 * patchSize ** 2 * width + (arch.family === 'clip' ? 2 * width * arch.embedDim : 0);
-  return ends + (layers - 1) * block(tokens) + block(1);
-}
-
 /** Side in pixels of the teacher's input: as asked, else the student's up to 224, as published. */
-export function teacherSizeOf(config: AlignConfig, student: ClipVisionArch): number {
+export function teacherSizeOf(config: AlignConfig, student: Arch): number {
   return config.teacherSize ?? Math.min(student.imageSize, 224);
 }
 
-/** Bytes that a block keeps of each token for its backward, in units of the width. */
-function keptPerToken(arch: ClipVisionArch, config: AlignConfig): number {
-  if (config.activationCheckpointing) return 4;
-  const item = config.precision === 'bf16' ? 2 : 4;
-  // Two residual inputs, both norms' outputs, qkv, attention's output, and the hidden layer before and after its activation.
-  return 8 + item * (2 + 3 + 1 + (2 * arch.mlpWidth) / arch.width);
-}
-
 interface Known {
-  student: ClipVisionArch;
-  teacher: Dinov2Arch;
+  student: Arch;
+  teacher: Arch;
   images: number;
   ranks: number;
 }
@@ -101,13 +70,13 @@ export function planAlignment(config: AlignConfig, { student, teacher, images, r
   const studentParameters = parameterCount(student);
   const teacherParameters = parameterCount(teacher);
   const micro = Math.min(config.microBatch ?? rankBatchSize, rankBatchSize);
-  const tokens = (student.imageSize / student.patchSize) ** 2 + 1;
-  const forward = forwardFlops(student, student.imageSize);
+  const [studentCost, teacherCost] = [costOf(student), costOf(teacher)];
+  const forward = studentCost.forwardFlops(student, student.imageSize);
 
   const parts = {
     student: studentParameters * 16,
     copies: config.precision === 'bf16' ? studentParameters * 2 : 0,
-    activations: micro * tokens * student.width * student.layers * keptPerToken(student, config),
+    activations: micro * studentCost.keptBytes(student, config.precision, config.activationCheckpointing),
     frozen: (studentParameters + teacherParameters) * (config.precision === 'bf16' ? 6 : 4),
     batches: slots * rankBatchSize * 3 * student.imageSize ** 2,
   };
@@ -123,9 +92,9 @@ export function planAlignment(config: AlignConfig, { student, teacher, images, r
     teacherParameters,
     teacherSize,
     trainFlops: forward * (micro < rankBatchSize ? 4 : 3),
-    frozenFlops: forward + forwardFlops(teacher, teacherSize),
+    frozenFlops: forward + teacherCost.forwardFlops(teacher, teacherSize),
     memory: { ...parts, total: Object.values(parts).reduce((sum, bytes) => sum + bytes, 0) },
-    cacheBytes: config.cache === 'off' ? 0 : images * (4 * (student.embedDim + teacher.width) + 1),
+    cacheBytes: config.cache === 'off' ? 0 : images * (4 * (studentCost.dim(student) + teacherCost.dim(teacher)) + 1),
   };
 }
 

@@ -3,7 +3,7 @@ import { type FilledSlot, Loader } from '../data/images/loader.js';
 import { fromRank0, gather } from '../distributed/ranks.js';
 import { type CacheKey, openCache, presentRows } from '../embed/cache.js';
 import { replaceWhole } from '../files/output.js';
-import { type ExportLayout, exportWeights } from '../models/clip/export.js';
+import { type ExportLayout, exportWeights } from '../models/export.js';
 import type { CacheSpec, KernelSpec, NativeTrainer, StepMetrics } from '../native/addon.js';
 import { loadAddon } from '../native/load.js';
 import { Meter } from '../run/meter.js';
@@ -36,7 +36,7 @@ export async function openTask(session: AlignSession, inputs: AlignInputs): Prom
   const trainer = await loadAddon().openTrainer({
     student: specs.student,
     teacher: cache?.complete ? null : specs.teacher,
-    teacherDim: teacher.arch.width,
+    teacherDim: teacher.dim,
     teacherSize: teacherSizeOf(config, student.arch),
     kernel,
     trainKernel: config.kernelParams === 'trainable',
@@ -147,7 +147,7 @@ async function openEmbeddingCache(
     ]),
     precision: config.precision,
   };
-  const open = () => openCache(folder, key, source.length, [student.arch.embedDim, teacher.arch.width]);
+  const open = () => openCache(folder, key, source.length, [student.dim, teacher.dim]);
   // One rank of the machine makes the file, before the others look for it.
   const made = ranks.localRank === 0 ? await open() : null;
   await gather(ranks, 'cache', true);

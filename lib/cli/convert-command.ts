@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
-import { type ExportLayout, exportLayouts } from '../models/clip/export.js';
 import { convert } from '../models/convert.js';
+import { type ExportLayout, exportLayouts } from '../models/export.js';
 import { loadAddon } from '../native/load.js';
 
 export function convertCommand(): Command {

@@ -1,6 +1,6 @@
 import { KueaError } from '../errors.js';
 import type { Addon } from '../native/addon.js';
-import { type ExportLayout, exportWeights } from './clip/export.js';
+import { type ExportLayout, exportWeights } from './export.js';
 import { type OpenWeightsOptions, openWeights, type WeightsFile } from './open.js';
 
 /** How many random images the two encoders are compared on. */
@@ -32,7 +32,7 @@ export async function convert(
   out: string,
   options: OpenWeightsOptions = {},
 ): Promise<Conversion> {
-  const weights = await openWeights(ref, { ...options, family: 'clip' });
+  const weights = await openWeights(ref, { ...options, role: 'student' });
   const { arch, plan, mean, std, preprocessing } = weights;
   const encoder = await addon.openEncoder({ arch, weights: plan, mean, std, precision: 'fp32', device: 'cpu' });
   const size = preprocessing.crop;
@@ -45,7 +45,7 @@ export async function convert(
     await encoder.close();
   }
   // A folder says its activation in a config, a single file in its metadata: nothing is passed here.
-  const after = await embed(addon, await openWeights(out, { family: 'clip' }), pixels, size);
+  const after = await embed(addon, await openWeights(out, { role: 'student' }), pixels, size);
   const scale = before.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const difference = before.reduce((most, value, i) => Math.max(most, Math.abs(value - after[i]!)), 0) / scale;
   if (!(difference <= tolerance))

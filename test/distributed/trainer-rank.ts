@@ -19,8 +19,8 @@ const [folder, counts, checkpoint] = [process.argv[2]!, JSON.parse(process.argv[
 const root = packageRoot();
 
 await withRanks(placementOf(process.env)!, { device: 'cpu', joinTimeout: 60, watchdog: 15 }, async ({ rank, group }) => {
-  const student = await openWeights(join(root, 'configs/demo/clip'), { family: 'clip' });
-  const teacher = await openWeights(join(root, 'configs/demo/dinov2'), { family: 'dinov2' });
+  const student = await openWeights(join(root, 'configs/demo/clip'), { role: 'student' });
+  const teacher = await openWeights(join(root, 'configs/demo/dinov2'), { role: 'teacher' });
   const spec = <A extends Arch>({
     arch,
     plan,

@@ -35,7 +35,7 @@ function difference(found: Float32Array, expected: Float32Array): number {
 }
 
 async function embed({ ref, family, activation, pixels, size }: Case, precision: Precision): Promise<Float32Array> {
-  const { arch, plan, mean, std } = await openWeights(join(folder, ref), { family, activation });
+  const { arch, plan, mean, std } = await openWeights(join(folder, ref), { role: family === 'clip' ? 'student' : 'teacher', activation });
   const encoder = await loadAddon().openEncoder({ arch, weights: plan, mean, std, precision, device: 'cpu' });
   try {
     return await encoder.encode(Buffer.from(pixels, 'base64'), 2, size);

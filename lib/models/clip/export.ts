@@ -2,22 +2,13 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { KueaError } from '../../errors.js';
-import { copyCompanions, writeJson, writeWhole } from '../../files/output.js';
+import { copyCompanions, writeJson } from '../../files/output.js';
 import { buildHeader } from '../../files/safetensors.js';
 import type { ClipVisionArch, TensorBytes, WriteStep } from '../../native/addon.js';
 import { identity, type KeyPair, rowsOf, storedShape } from '../key-map.js';
-import type { WeightsFile } from '../open.js';
+import type { Kind, TextTower, WeightsFile, Write } from '../kind.js';
 import { textPairs, visionPairs } from './keys.js';
-
-/**
- * Layouts of an export: a Hugging Face folder, an open_clip folder, OpenAI's names in one file, and the vision tower's own state dict in
- * one file.
- */
-export const exportLayouts = ['hf', 'open_clip', 'openai', 'visual'] as const;
-export type ExportLayout = (typeof exportLayouts)[number];
-
-/** Writes header and tensors; NativeTrainer.write or NativeEncoder.write. */
-export type Write = (file: string, header: Uint8Array, steps: WriteStep[]) => Promise<void>;
+import { clipMetadata } from './shape.js';
 
 /** One tensor of the file to come; several steps follow each other in it (q, k and v become a fused map). */
 interface Entry {
@@ -40,7 +31,7 @@ function visionEntries(pairs: readonly KeyPair[]): Entry[] {
 }
 
 /** The text tower: from the file that it came in, whose layout may be the other one. */
-function textEntries(text: NonNullable<WeightsFile['text']>, target: 'hf' | 'openai'): Entry[] {
+function textEntries(text: TextTower, target: 'hf' | 'openai'): Entry[] {
   const source = (name: string): TensorBytes => {
     const tensor = text.tensors.get(name);
     if (!tensor)
@@ -62,13 +53,10 @@ function textEntries(text: NonNullable<WeightsFile['text']>, target: 'hf' | 'ope
   });
 }
 
-/** What is kept in the metadata of every file that we write: the activation, which no shape shows. */
-const metadataOf = (arch: ClipVisionArch) => ({ format: 'pt', quick_gelu: String(arch.activation === 'quick_gelu') });
-
 async function writeFileOf(entries: Entry[], arch: ClipVisionArch, file: string, write: Write): Promise<void> {
   const header = buildHeader(
     entries.map(({ name, shape }) => ({ name, dtype: 'F32', shape })),
-    metadataOf(arch),
+    { format: 'pt', ...clipMetadata(arch) },
   );
   await write(
     file,
@@ -162,6 +150,7 @@ const companions = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_m
 
 async function writeHf(weights: WeightsFile, folder: string, write: Write): Promise<void> {
   const arch = weights.arch as ClipVisionArch;
+  await mkdir(folder);
   const text = weights.text ? textEntries(weights.text, 'hf') : [];
   await writeFileOf([...visionEntries(visionPairs(arch)), ...text], arch, join(folder, 'model.safetensors'), write);
   // A Hugging Face source keeps its own config: it may say more than we know. Changed as text, since parsing turns 1.0 into 1, which
@@ -180,6 +169,7 @@ async function writeOpenClip(weights: WeightsFile, folder: string, write: Write)
       'no_text_tower',
       `expected a CLIP with its text tower for the open_clip layout, found the vision tower alone in ${weights.ref}: use --to hf or visual`,
     );
+  await mkdir(folder);
   await writeOpenAi(weights, join(folder, 'open_clip_model.safetensors'), write);
   await writeJson(folder, 'open_clip_config.json', openClipConfig(weights));
 }
@@ -195,15 +185,5 @@ async function writeVisual(weights: WeightsFile, file: string, write: Write): Pr
   await writeFileOf(visionEntries(identity(visionPairs(arch))), arch, file, write);
 }
 
-/**
- * Writes a CLIP in a layout, fp32: vision tower from the addon's parameters, text tower and companions from where `weights` came from. `hf`
- * and `open_clip` make the folder `out`, `openai` and `visual` the file `out`. Made beside its name and renamed, so `out` is whole or
- * absent. Throws KueaError `not_exportable`, `no_text_tower`, `exists`, and what writing throws (`disk_full`).
- */
-export async function exportWeights(weights: WeightsFile, layout: ExportLayout, out: string, write: Write): Promise<void> {
-  if (weights.arch.family !== 'clip') throw new KueaError('not_exportable', `expected a CLIP to export, found a DINOv2 in ${weights.ref}`);
-  await writeWhole(out, async (made) => {
-    if (layout === 'hf' || layout === 'open_clip') await mkdir(made);
-    await { hf: writeHf, open_clip: writeOpenClip, openai: writeOpenAi, visual: writeVisual }[layout](weights, made, write);
-  });
-}
+/** fp32: the vision tower from the addon's parameters, text tower and companions from where the weights came from. */
+export const clipExports: Kind['exports'] = { hf: writeHf, open_clip: writeOpenClip, openai: writeOpenAi, visual: writeVisual };

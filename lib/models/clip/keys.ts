@@ -1,22 +1,13 @@
 import type { Tensors } from '../../files/tensors.js';
 import type { ClipVisionArch } from '../../native/addon.js';
 import type { KeyPair } from '../key-map.js';
+import type { TextArch } from '../kind.js';
 
 /**
  * Layouts of a CLIP on disk: Hugging Face's CLIPModel or CLIPVisionModel (`hf`), OpenAI's and open_clip's with `visual.` (`openai`), and
  * the vision tower's own state dict, as the published code saves it (`visual`).
  */
 export type ClipLayout = 'hf' | 'openai' | 'visual';
-
-/** Shape of a text tower; it is carried along, never run. */
-export interface ClipTextArch {
-  width: number;
-  layers: number;
-  mlpWidth: number;
-  context: number;
-  vocabulary: number;
-  embedDim: number;
-}
 
 /** One residual block: OpenAI's names under `ours`, Hugging Face's under `theirs`. */
 function block(ours: string, theirs: string, width: number, mlpWidth: number): KeyPair[] {
@@ -62,7 +53,7 @@ export function visionPairs(arch: ClipVisionArch): KeyPair[] {
 }
 
 /** The text tower and the logit scale. */
-export function textPairs(arch: ClipTextArch): KeyPair[] {
+export function textPairs(arch: TextArch): KeyPair[] {
   const { width, layers, mlpWidth, context, vocabulary, embedDim } = arch;
   return [
     { name: 'token_embedding.weight', shape: [vocabulary, width], stored: ['text_model.embeddings.token_embedding.weight'] },

@@ -1,8 +1,8 @@
-import { isDeepStrictEqual } from 'node:util';
-
 import { KueaError } from '../../errors.js';
 import type { LlamaArch, LlavaSpec } from '../../native/addon.js';
+import { count, type Demands, demand, positive, section, shown } from '../config.js';
 import type { Json } from '../model-folder.js';
+import { checkedShape } from '../shapes.js';
 import type { LlavaLayout } from './keys.js';
 
 /** What config.json says of a LLaVA beyond its shapes. */
@@ -20,9 +20,6 @@ export interface LlavaConfig {
 
 /** Says in a config of ours that features go through ln_post, which LLaVA's own keys cannot say. */
 export const featureKey = 'kuea_vision_feature';
-
-/** Keys that must have one of these values, an absent one counting as undefined or null does; all of them change the maths. */
-type Demands = Record<string, readonly unknown[]>;
 
 const language: Demands = {
   hidden_act: ['silu', undefined],
@@ -54,58 +51,34 @@ const hf: Demands = {
   quantization_config: [undefined, null],
 };
 
-function check(ref: string, config: Json, demands: Demands): void {
-  for (const [key, allowed] of Object.entries(demands)) {
-    const found = config[key];
-    if (allowed.some((value) => isDeepStrictEqual(value, found))) continue;
-    const wanted = allowed[0] === undefined ? 'none' : JSON.stringify(allowed[0]);
-    throw new KueaError(
-      'unsupported_model',
-      `expected ${key} ${wanted} in config.json of ${ref}, found ${JSON.stringify(found) ?? 'none'}: kuea-lora computes what LLaVA-1.5 ` +
-        `does, and no variants`,
-    );
-  }
-}
+const check = (ref: string, config: Json, demands: Demands): void =>
+  demand(`config.json of ${ref}`, config, demands, 'kuea-lora computes what LLaVA-1.5 does, and no variants');
 
 /** RoPE's base: `rope_theta`, in newer configs within `rope_parameters`, of which only the default kind is known here. */
 function ropeTheta(ref: string, config: Json): number {
-  const { rope_type: type = 'default', rope_theta: theta, ...rest } = (config['rope_parameters'] ?? {}) as Json;
+  const parameters = section(`config.json of ${ref}`, config, 'rope_parameters');
+  const { rope_type: type = 'default', rope_theta: theta, ...rest } = parameters;
   if (type !== 'default' || Object.keys(rest).length > 0)
-    throw new KueaError(
-      'unsupported_model',
-      `expected RoPE without scaling in config.json of ${ref}, found ${JSON.stringify(config['rope_parameters'])}`,
-    );
-  return positive(ref, { rope_theta: theta ?? config['rope_theta'] }, 'rope_theta', 10000);
-}
-
-function positive(ref: string, config: Json, key: string, otherwise: number): number {
-  const value = config[key] ?? otherwise;
-  if (typeof value !== 'number' || !(value > 0))
-    throw new KueaError('bad_config', `expected a positive number for ${key} in config.json of ${ref}, found ${JSON.stringify(value)}`);
-  return value;
+    throw new KueaError('unsupported_model', `expected RoPE without scaling in config.json of ${ref}, found ${shown(parameters)}`);
+  return positive(`config.json of ${ref}`, { rope_theta: theta ?? config['rope_theta'] }, 'rope_theta', 10000);
 }
 
 /** A LLaMA's shape from its config, with Hugging Face's LlamaConfig's defaults. */
 function llamaArch(ref: string, config: Json): LlamaArch {
   check(ref, config, language);
-  const count = (key: string, otherwise: number) => {
-    const value = positive(ref, config, key, otherwise);
-    if (!Number.isInteger(value))
-      throw new KueaError('bad_config', `expected an integer for ${key} in config.json of ${ref}, found ${value}`);
-    return value;
-  };
-  const [width, heads] = [count('hidden_size', 4096), count('num_attention_heads', 32)];
+  const where = `config.json of ${ref}`;
+  const [width, heads] = [count(where, config, 'hidden_size', 4096), count(where, config, 'num_attention_heads', 32)];
   check(ref, config, { num_key_value_heads: [heads, undefined, null], head_dim: [width / heads, undefined, null] });
-  return {
+  return checkedShape(ref, {
     family: 'llama',
     width,
     heads,
-    layers: count('num_hidden_layers', 32),
-    mlpWidth: count('intermediate_size', 11008),
-    vocabulary: count('vocab_size', 32000),
-    rmsNormEps: positive(ref, config, 'rms_norm_eps', 1e-6),
+    layers: count(where, config, 'num_hidden_layers', 32),
+    mlpWidth: count(where, config, 'intermediate_size', 11008),
+    vocabulary: count(where, config, 'vocab_size', 32000),
+    rmsNormEps: positive(where, config, 'rms_norm_eps', 1e-6),
     ropeTheta: ropeTheta(ref, config),
-  };
+  });
 }
 
 /**
@@ -114,15 +87,16 @@ function llamaArch(ref: string, config: Json): LlamaArch {
  */
 export function readLlavaConfig(ref: string, config: Json, layout: LlavaLayout, fallback: Json | null): LlavaConfig {
   if (layout !== 'original') {
-    const text = (config['text_config'] ?? {}) as Json;
+    const where = `config.json of ${ref}`;
+    const text = section(where, config, 'text_config');
     check(ref, config, { model_type: ['llava'], ...hf });
     check(ref, text, { model_type: ['llama', undefined] });
-    check(ref, (config['vision_config'] ?? {}) as Json, { model_type: ['clip_vision_model', undefined] });
+    check(ref, section(where, config, 'vision_config'), { model_type: ['clip_vision_model', undefined] });
     return {
       llama: llamaArch(ref, text),
       aspect: null,
       visionTower: null,
-      imageToken: positive(ref, config, config['image_token_id'] === undefined ? 'image_token_index' : 'image_token_id', 32000),
+      imageToken: count(where, config, config['image_token_id'] === undefined ? 'image_token_index' : 'image_token_id', 32000),
       feature: undefined,
     };
   }

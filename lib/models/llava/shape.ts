@@ -6,7 +6,7 @@ import { downloadFileToCacheDir } from '@huggingface/hub';
 import { KueaError } from '../../errors.js';
 import { isHubId } from '../../files/hub.js';
 import type { ClipVisionArch, LlamaArch } from '../../native/addon.js';
-import { hfClipHints } from '../clip/shape.js';
+import { clipShapeOfConfig } from '../clip/shape.js';
 import { type Json, readJson } from '../model-folder.js';
 import { readLlavaConfig } from './config.js';
 
@@ -31,24 +31,6 @@ const usualTower: ClipVisionArch = {
   embedDim: 768,
   activation: 'quick_gelu',
 };
-
-/** A CLIP vision tower's shape from its config, with Hugging Face's CLIPVisionConfig's defaults. */
-function clipShape(config: Json): ClipVisionArch {
-  const vision = (config['vision_config'] ?? config) as Json;
-  const { heads = 12, activation = 'quick_gelu' } = hfClipHints(config);
-  const count = (key: string, otherwise: number) => (typeof vision[key] === 'number' ? vision[key] : otherwise);
-  return {
-    family: 'clip',
-    heads,
-    activation,
-    width: count('hidden_size', 768),
-    layers: count('num_hidden_layers', 12),
-    mlpWidth: count('intermediate_size', 3072),
-    patchSize: count('patch_size', 32),
-    imageSize: count('image_size', 224),
-    embedDim: count('projection_dim', 512),
-  };
-}
 
 async function modelConfig(ref: string): Promise<Json> {
   const local = await stat(ref).catch(() => null);
@@ -96,11 +78,11 @@ export async function readLlavaShape(ref: string, tower: string | undefined): Pr
   const named = tower ?? (config['vision_config'] === undefined ? (visionTower ?? undefined) : undefined);
   let vision: ClipVisionArch | undefined;
   if (named === undefined) {
-    if (config['vision_config'] !== undefined) vision = clipShape(config);
+    if (config['vision_config'] !== undefined) vision = clipShapeOfConfig(ref, config);
     else notes.push("no tower is named: taken to be LLaVA-1.5's, a CLIP ViT-L/14 at 336 pixels");
   } else {
     const found = (await readJson(named, 'config.json')) ?? (await readJson(join(ref, named), 'config.json'));
-    if (found) vision = clipShape(found);
+    if (found) vision = clipShapeOfConfig(named, found);
     else notes.push(`the tower ${named} is not here: taken to be LLaVA-1.5's, a CLIP ViT-L/14 at 336 pixels`);
   }
   return { llama, vision: vision ?? usualTower, imageToken, notes };

@@ -5,7 +5,7 @@ import { KueaError } from '../../errors.js';
 import type { Tensors } from '../../files/tensors.js';
 import type { ClipVisionArch, LlavaSpec, LoadStep, TensorBytes } from '../../native/addon.js';
 import { isClipExtra, visionPairs, withVisionModel } from '../clip/keys.js';
-import { clipVisionArch, hfClipHints } from '../clip/shape.js';
+import { type ClipHints, clipVisionArch, hfClipHints } from '../clip/shape.js';
 import { type KeyPair, planLoad, rowsOf, storedShape } from '../key-map.js';
 import type { Json } from '../model-folder.js';
 import { type OpenWeightsOptions, openWeights } from '../open.js';
@@ -26,8 +26,8 @@ export interface Tower extends ImageStatistics {
 export async function separateTower(ref: string, around: string, activation: OpenWeightsOptions['activation']): Promise<Tower> {
   const beside = join(around, ref);
   const found = !isAbsolute(ref) && (await stat(beside).catch(() => null)) ? beside : ref;
-  const { arch, plan, mean, std, preprocessing } = await openWeights(found, { family: 'clip', activation, projection: 'optional' });
-  const { imageSize } = arch as ClipVisionArch;
+  const { arch, plan, mean, std, preprocessing } = await openWeights(found, { role: 'tower', activation });
+  const { imageSize } = arch;
   if (preprocessing.resize !== imageSize || preprocessing.crop !== imageSize) {
     throw new KueaError(
       'unsupported_preprocessing',
@@ -54,9 +54,9 @@ export async function includedTower(ref: string, folder: string, config: Json, t
     new Map([...tensors].filter(([name]) => name.startsWith(prefix)).map(([name, tensor]) => [name.slice(prefix.length), tensor])),
   );
   if (own.size === 0) return null;
-  const hints = config['vision_config'] ? hfClipHints(config) : {};
+  const hints: ClipHints = config['vision_config'] ? hfClipHints(config) : {};
   const arch = clipVisionArch(ref, own, 'hf', { ...hints, activation: hints.activation ?? 'quick_gelu' }, 'optional');
-  const { mean, std } = await readPreprocessing(folder, null, clipStatistics, arch.imageSize);
+  const { mean, std } = await readPreprocessing({ folder, openClip: null }, clipStatistics, arch.imageSize);
   return { ref: null, arch, plan: planLoad(ref, visionPairs(arch), own, isClipExtra), mean, std, size: arch.imageSize };
 }
 

@@ -218,11 +218,11 @@ describe('damaged and hostile weights', () => {
     });
 
     it('of the wrong family are refused, both ways', async () => {
-      expect(await failure(openWeights(join(goldens, 'hf-b32'), { family: 'dinov2' })))
+      expect(await failure(openWeights(join(goldens, 'hf-b32'), { role: 'teacher' })))
         .to.include({ code: 'wrong_family' })
         .and.property('message')
         .match(/expected a DINOv2 for the teacher, found a CLIP/);
-      expect(await failure(openWeights(join(goldens, 'dinov2'), { family: 'clip' })))
+      expect(await failure(openWeights(join(goldens, 'dinov2'), { role: 'student' })))
         .to.include({ code: 'wrong_family' })
         .and.property('message')
         .match(/expected a CLIP for the student, found a DINOv2/);
