@@ -103,7 +103,7 @@ function taskOf({ config, folder, ranks }: AlignSession, inputs: AlignInputs, tr
     }),
     validate: async () => null,
     collect: async () => {},
-    write: (path) => writeTrainerState(trainer, path),
+    write: (path) => writeTrainerState(trainer, path, student),
     export: async function* () {
       for (const layout of config.exportLayouts) {
         const path = folder.file('export', exportNames[layout]);

@@ -6,7 +6,7 @@ import { loadAddon } from '../native/load.js';
 export function convertCommand(): Command {
   return new Command('convert')
     .description('Rewrite a CLIP in another layout, and check that it gives the same embeddings.')
-    .argument('<ref>', 'a Hugging Face or open_clip folder, a weights file, or a hub id')
+    .argument('<ref>', 'a Hugging Face or open_clip folder, a weights file, a checkpoint or run of kuea-align, or a hub id')
     .addOption(
       new Option('--to <layout>', 'hf: folder for transformers and LLaVA; open_clip: folder; openai, visual: one file')
         .choices(exportLayouts)
@@ -16,6 +16,7 @@ export function convertCommand(): Command {
     .addOption(new Option('--activation <activation>', 'activation of a file that does not say it').choices(['quick_gelu', 'gelu']))
     .action(async (ref: string, { to, out, activation }: { to: ExportLayout; out: string; activation?: 'quick_gelu' | 'gelu' }) => {
       const { difference } = await convert(loadAddon(), ref, to, out, { activation });
-      console.log(`wrote ${out}; embeddings differ by at most ${difference.toExponential(1)} of their largest number`);
+      const same = difference === 0 ? 'are the same' : `differ by at most ${difference.toExponential(1)} of their largest number`;
+      console.log(`wrote ${out}; embeddings ${same}`);
     });
 }

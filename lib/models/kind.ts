@@ -126,6 +126,13 @@ export interface WeightsFile extends ImageStatistics {
   plan: LoadStep[];
   preprocessing: Geometry;
   text: TextTower | null;
+  /** Where the model is, as a run remembers it: an absolute path or a hub id. Of a checkpoint: where what it was trained from is. */
+  origin: string;
+  /**
+   * The model that text tower, tokenizer and config come from: this one; of a checkpoint, what it was trained from. Rejects with KueaError
+   * `origin_not_found` when that has gone or is another.
+   */
+  companions(): Promise<WeightsFile>;
   /** Hex SHA-256 over architecture, names and bytes of the tensors. */
   fingerprint(): Promise<string>;
 }

@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path';
 
 import { KueaError } from '../errors.js';
 import { chooseWeights, fetchFromHub, isHubId } from '../files/hub.js';
+import { checkpointIn } from './checkpoint.js';
 
 export type Json = Record<string, unknown>;
 
@@ -43,6 +44,8 @@ export async function resolveModel(ref: string): Promise<{ path: string; folder?
   const names = await readdir(folder);
   const chosen = chooseWeights(names);
   if (chosen) return { path: join(folder, chosen), folder };
+  const checkpoint = await checkpointIn(folder, names);
+  if (checkpoint) return { path: checkpoint };
   if (names.includes('adapter_config.json'))
     throw new KueaError(
       'weights_not_found',

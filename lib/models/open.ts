@@ -1,9 +1,15 @@
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+
 import { KueaError } from '../errors.js';
 import { readTensors } from '../files/read-tensors.js';
+import { describeCheckpoint } from './checkpoint.js';
 import { fingerprint } from './fingerprint.js';
 import { planLoad } from './key-map.js';
-import type { ModelFile, Role, ShapeOptions, WeightsFile } from './kind.js';
+import type { Role, ShapeOptions, WeightsFile } from './kind.js';
 import { readJson, resolveModel } from './model-folder.js';
+import { originOf } from './own-metadata.js';
 import { readPreprocessing } from './preprocessing.js';
 import { detect, namesFor } from './registry.js';
 
@@ -17,20 +23,23 @@ export interface OpenWeightsOptions {
 }
 
 /**
- * Opens the weights of a vision encoder: a Hugging Face or open_clip folder, a single file, or a hub id `owner/name[@revision]`. Names,
- * shapes and dtypes are checked, nothing is loaded. Throws KueaError: `weights_not_found`, `wrong_family`, `bad_weights`, `bad_config`,
- * `activation_mismatch`, `activation_unknown`, `unsupported_model`, and what the readers of each format throw.
+ * Opens the weights of a vision encoder: a Hugging Face or open_clip folder, a single file, a checkpoint of kuea-align or its run (which
+ * stands for its newest checkpoint), or a hub id `owner/name[@revision]`. Names, shapes and dtypes are checked, nothing is loaded. Throws
+ * KueaError: `weights_not_found`, `wrong_family`, `bad_weights`, `bad_config`, `activation_mismatch`, `activation_unknown`,
+ * `unsupported_model`, `unsupported_preprocessing`, and what the readers of each format throw.
  */
 export async function openWeights(ref: string, { role, activation }: OpenWeightsOptions = {}): Promise<WeightsFile> {
   const { path, folder } = await resolveModel(ref);
-  const file: ModelFile = {
-    ref,
-    path,
-    ...(folder ? { folder } : {}),
-    config: folder ? await readJson(folder, 'config.json') : null,
-    openClip: folder ? await readJson(folder, 'open_clip_config.json') : null,
-    ...(await readTensors(path)),
-  };
+  const place = { ref, path, ...(folder ? { folder } : {}) };
+  const file = await describeCheckpoint(
+    {
+      ...place,
+      config: folder ? await readJson(folder, 'config.json') : null,
+      openClip: folder ? await readJson(folder, 'open_clip_config.json') : null,
+      ...(await readTensors(path)),
+    },
+    openWeights,
+  );
   const found = detect(file.tensors);
   if (!found) {
     const some = [...file.tensors.keys()].slice(0, 3).join(', ');
@@ -43,18 +52,39 @@ export async function openWeights(ref: string, { role, activation }: OpenWeights
   const known = { ...file, tensors };
   const arch = kind.shape(known, layout, { activation, projection: role === 'tower' ? 'optional' : 'needed' });
   const plan = planLoad(ref, kind.keys(arch, layout), tensors, (name) => kind.ignores(layout, name));
+  const trainedFrom = originOf(file);
   let print: Promise<string> | undefined;
-  return {
-    ref,
-    path,
-    ...(folder ? { folder } : {}),
+  const weights: WeightsFile = {
+    ...place,
     kind,
     arch,
     dim: kind.cost.dim(arch),
     layout,
     plan,
     text: kind.textTower(known, layout),
+    origin: trainedFrom ?? ((await stat(ref).catch(() => null)) ? resolve(ref) : ref),
+    companions: async () => (trainedFrom === undefined ? weights : openOrigin(weights)),
     fingerprint: () => (print ??= fingerprint(arch, plan)),
     ...(await readPreprocessing(known, kind.statistics, kind.inputSize(arch))),
   };
+  return weights;
+}
+
+/** What a checkpoint was trained from, which must still be what it was in shape: its text tower's embeddings are compared with ours. */
+async function openOrigin({ ref, origin, arch }: WeightsFile): Promise<WeightsFile> {
+  const gone = (found: string, cause?: unknown) =>
+    new KueaError(
+      'origin_not_found',
+      `expected the model that ${ref} was trained from in ${origin}, for its text tower and tokenizer, found ${found}: put it back, or ` +
+        'use --to visual, which has neither',
+      { cause },
+    );
+  const { activation } = arch as { activation?: ShapeOptions['activation'] };
+  const opened = await openWeights(origin, { activation }).catch((cause: unknown) => {
+    if (!(cause instanceof KueaError)) throw cause;
+    if (cause.code === 'weights_not_found') throw gone('nothing there', cause);
+    throw cause.code === 'activation_mismatch' ? gone('a model of another activation', cause) : cause;
+  });
+  if (!isDeepStrictEqual(opened.arch, arch)) throw gone('a model of another shape');
+  return opened;
 }

@@ -1,6 +1,8 @@
 import { KueaError } from '../errors.js';
 import { section, shown } from './config.js';
+import type { ModelFile } from './kind.js';
 import { type Json, readJson } from './model-folder.js';
+import { largestSide, ownPreprocessing } from './own-metadata.js';
 
 type Triple = [number, number, number];
 
@@ -21,9 +23,6 @@ export type Preprocessing = ImageStatistics & { preprocessing: Geometry };
 
 export const clipStatistics: ImageStatistics = { mean: [0.48145466, 0.4578275, 0.40821073], std: [0.26862954, 0.26130258, 0.27577711] };
 export const imagenetStatistics: ImageStatistics = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
-
-/** Pixels a side; more would be gigabytes a batch. */
-const largestSide = 8192;
 
 const isTriple = (v: unknown): v is Triple => Array.isArray(v) && v.length === 3 && v.every(Number.isFinite);
 
@@ -95,16 +94,17 @@ function ofOpenClip(openClip: Json, defaults: ImageStatistics, size: number): Pr
 }
 
 /**
- * How a model's images are prepared: preprocessor_config.json if its folder has one, else open_clip's preprocess_cfg, else the defaults and
- * shortest side = crop = `size`. Throws KueaError `unsupported_preprocessing` for what would give other pixels than ours, `bad_config`.
+ * How a model's images are prepared: preprocessor_config.json if its folder has one, else open_clip's preprocess_cfg, else the metadata of
+ * a file of ours, else the defaults and shortest side = crop = `size`. Throws KueaError `unsupported_preprocessing` for what would give
+ * other pixels than ours, `bad_config`.
  */
 export async function readPreprocessing(
-  { folder, openClip }: { folder?: string; openClip: Json | null },
+  { folder, openClip, path, metadata }: Pick<ModelFile, 'folder' | 'openClip' | 'path' | 'metadata'>,
   defaults: ImageStatistics,
   size: number,
 ): Promise<Preprocessing> {
   const config = folder ? await readJson(folder, 'preprocessor_config.json') : null;
   if (config) return ofHf(`preprocessor_config.json of ${folder}`, config, defaults, size);
   if (openClip) return ofOpenClip(openClip, defaults, size);
-  return { ...defaults, preprocessing: { resize: size, crop: size } };
+  return ownPreprocessing({ path, metadata }) ?? { ...defaults, preprocessing: { resize: size, crop: size } };
 }

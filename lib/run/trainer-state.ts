@@ -1,18 +1,28 @@
 import { join } from 'node:path';
 import { buildHeader, readSafetensors } from '../files/safetensors.js';
 import { toBytes } from '../files/tensors.js';
+import { studentFile } from '../models/checkpoint.js';
+import type { WeightsFile } from '../models/kind.js';
+import { checkpointMetadata } from '../models/own-metadata.js';
 import type { LoadStep, NativeTrainer, WriteStep } from '../native/addon.js';
 
 const moments = ['exp_avg', 'exp_avg_sq'] as const;
-const weightsFile = 'student.safetensors';
 const optimizerFile = 'optimizer.safetensors';
 
 /** What of a trainer a checkpoint is made of. */
 type Trainer = Pick<NativeTrainer, 'parameters' | 'write' | 'restore'>;
 type RestorePlan = Parameters<Trainer['restore']>[0];
 
-async function writeTensors(trainer: Trainer, file: string, entries: { name: string; shape: number[]; step: WriteStep }[]): Promise<void> {
-  const header = buildHeader(entries.map(({ name, shape }) => ({ name, dtype: 'F32', shape })));
+async function writeTensors(
+  trainer: Trainer,
+  file: string,
+  entries: { name: string; shape: number[]; step: WriteStep }[],
+  metadata?: Record<string, string>,
+): Promise<void> {
+  const header = buildHeader(
+    entries.map(({ name, shape }) => ({ name, dtype: 'F32', shape })),
+    metadata,
+  );
   await trainer.write(
     file,
     header,
@@ -45,19 +55,20 @@ export async function restoreWithMoments(trainer: Trainer, weights: readonly Loa
   await trainer.restore(plan, step);
 }
 
-/** A checkpoint's two tensor files: the student with the kernel's parameters, and the moments. */
-export async function writeTrainerState(trainer: Trainer, folder: string): Promise<void> {
+/** A checkpoint's two tensor files: the student with the kernel's parameters and with what it says of itself, and the moments. */
+export async function writeTrainerState(trainer: Trainer, folder: string, student: WeightsFile): Promise<void> {
   await writeTensors(
     trainer,
-    join(folder, weightsFile),
+    join(folder, studentFile),
     trainer.parameters.map(({ name, shape }) => ({ name, shape, step: { parameter: name } })),
+    checkpointMetadata(student),
   );
   await writeMoments(trainer, folder);
 }
 
 /** Reads both back, as restoreWithMoments does. */
 export async function restoreTrainerState(trainer: Trainer, folder: string, step: number): Promise<void> {
-  const { tensors } = await readSafetensors(join(folder, weightsFile));
+  const { tensors } = await readSafetensors(join(folder, studentFile));
   await restoreWithMoments(
     trainer,
     Array.from(tensors, ([parameter, tensor]) => ({ parameter, source: toBytes(parameter, tensor) })),

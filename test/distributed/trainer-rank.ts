@@ -64,7 +64,7 @@ await withRanks(placementOf(process.env)!, { device: 'cpu', joinTimeout: 60, wat
     losses.push(metrics!.loss);
     if (group!.stopRequested()) stopped ??= step;
   }
-  await writeTrainerState(trainer, folder);
+  await writeTrainerState(trainer, folder, student);
   const hash = createHash('sha256');
   for (const file of ['student.safetensors', 'optimizer.safetensors']) hash.update(readFileSync(join(folder, file)));
   console.log(JSON.stringify({ sha256: hash.digest('hex'), losses, stopped }));

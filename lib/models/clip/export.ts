@@ -7,8 +7,8 @@ import { buildHeader } from '../../files/safetensors.js';
 import type { ClipVisionArch, TensorBytes, WriteStep } from '../../native/addon.js';
 import { identity, type KeyPair, rowsOf, storedShape } from '../key-map.js';
 import type { Kind, TextTower, WeightsFile, Write } from '../kind.js';
+import { fileMetadata } from '../own-metadata.js';
 import { textPairs, visionPairs } from './keys.js';
-import { clipMetadata } from './shape.js';
 
 /** One tensor of the file to come; several steps follow each other in it (q, k and v become a fused map). */
 interface Entry {
@@ -53,10 +53,10 @@ function textEntries(text: TextTower, target: 'hf' | 'openai'): Entry[] {
   });
 }
 
-async function writeFileOf(entries: Entry[], arch: ClipVisionArch, file: string, write: Write): Promise<void> {
+async function writeFileOf(entries: Entry[], weights: WeightsFile, file: string, write: Write): Promise<void> {
   const header = buildHeader(
     entries.map(({ name, shape }) => ({ name, dtype: 'F32', shape })),
-    { format: 'pt', ...clipMetadata(arch) },
+    fileMetadata(weights),
   );
   await write(
     file,
@@ -152,7 +152,7 @@ async function writeHf(weights: WeightsFile, folder: string, write: Write): Prom
   const arch = weights.arch as ClipVisionArch;
   await mkdir(folder);
   const text = weights.text ? textEntries(weights.text, 'hf') : [];
-  await writeFileOf([...visionEntries(visionPairs(arch)), ...text], arch, join(folder, 'model.safetensors'), write);
+  await writeFileOf([...visionEntries(visionPairs(arch)), ...text], weights, join(folder, 'model.safetensors'), write);
   // A Hugging Face source keeps its own config: it may say more than we know. Changed as text, since parsing turns 1.0 into 1, which
   // transformers refuses.
   const config =
@@ -177,12 +177,12 @@ async function writeOpenClip(weights: WeightsFile, folder: string, write: Write)
 async function writeOpenAi(weights: WeightsFile, file: string, write: Write): Promise<void> {
   const arch = weights.arch as ClipVisionArch;
   const vision = visionEntries(identity(visionPairs(arch))).map((entry) => ({ ...entry, name: `visual.${entry.name}` }));
-  await writeFileOf([...vision, ...(weights.text ? textEntries(weights.text, 'openai') : [])], arch, file, write);
+  await writeFileOf([...vision, ...(weights.text ? textEntries(weights.text, 'openai') : [])], weights, file, write);
 }
 
 async function writeVisual(weights: WeightsFile, file: string, write: Write): Promise<void> {
   const arch = weights.arch as ClipVisionArch;
-  await writeFileOf(visionEntries(identity(visionPairs(arch))), arch, file, write);
+  await writeFileOf(visionEntries(identity(visionPairs(arch))), weights, file, write);
 }
 
 /** fp32: the vision tower from the addon's parameters, text tower and companions from where the weights came from. */

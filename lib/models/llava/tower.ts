@@ -56,7 +56,7 @@ export async function includedTower(ref: string, folder: string, config: Json, t
   if (own.size === 0) return null;
   const hints: ClipHints = config['vision_config'] ? hfClipHints(config) : {};
   const arch = clipVisionArch(ref, own, 'hf', { ...hints, activation: hints.activation ?? 'quick_gelu' }, 'optional');
-  const { mean, std } = await readPreprocessing({ folder, openClip: null }, clipStatistics, arch.imageSize);
+  const { mean, std } = await readPreprocessing({ path: folder, folder, openClip: null, metadata: {} }, clipStatistics, arch.imageSize);
   return { ref: null, arch, plan: planLoad(ref, visionPairs(arch), own, isClipExtra), mean, std, size: arch.imageSize };
 }
 
