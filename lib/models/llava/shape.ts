@@ -1,13 +1,10 @@
-import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { downloadFileToCacheDir } from '@huggingface/hub';
-
 import { KueaError } from '../../errors.js';
-import { isHubId } from '../../files/hub.js';
 import type { ClipVisionArch, LlamaArch } from '../../native/addon.js';
 import { clipShapeOfConfig } from '../clip/shape.js';
 import { type Json, readJson } from '../model-folder.js';
+import { readConfigs } from '../read-configs.js';
 import { readLlavaConfig } from './config.js';
 
 /** A LLaVA's shape as its config.json has it, for a plan: no weights are looked at. */
@@ -33,30 +30,7 @@ const usualTower: ClipVisionArch = {
 };
 
 async function modelConfig(ref: string): Promise<Json> {
-  const local = await stat(ref).catch(() => null);
-  if (!local && isHubId(ref)) {
-    const [repo = '', revision = 'main'] = ref.split('@');
-    const hubUrl = process.env['HF_ENDPOINT'];
-    const accessToken = process.env['HF_TOKEN'];
-    try {
-      const file = await downloadFileToCacheDir({
-        repo,
-        revision,
-        path: 'config.json',
-        ...(hubUrl ? { hubUrl } : {}),
-        ...(accessToken ? { accessToken } : {}),
-      });
-      return JSON.parse(await readFile(file, 'utf8')) as Json;
-    } catch (cause) {
-      throw new KueaError(
-        'hub_unreachable',
-        `cannot fetch config.json of ${ref} from the hub (${(cause as Error).message}): give a folder that has it, or set HF_ENDPOINT ` +
-          `to a mirror`,
-        { cause },
-      );
-    }
-  }
-  const config = await readJson(ref, 'config.json');
+  const { config } = await readConfigs(ref);
   if (!config)
     throw new KueaError(
       'bad_config',
