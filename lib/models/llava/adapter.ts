@@ -8,11 +8,12 @@ import { isHubId } from '../../files/hub/fetch.js';
 import { readTensors } from '../../files/read-tensors.js';
 import type { Tensors } from '../../files/tensors.js';
 import { readTorchFile } from '../../files/torch-file.js';
-import type { LlamaArch, LlavaSpec, LoadStep } from '../../native/addon.js';
+import type { ClipVisionArch, LlamaArch, LlavaSpec, LoadStep } from '../../native/addon.js';
+import { adapterOfRun } from '../checkpoint.js';
 import { chooseWeights, fetchModel } from '../fetch-model.js';
 import { planLoad } from '../key-map.js';
 import { type Json, readJson } from '../model-folder.js';
-import { linears, llavaLayouts, loraPairs, prefixes, projectorPairs } from './keys.js';
+import { linears, llavaLayouts, loraPairs, prefixes, projectorPairs, savedProjectors } from './keys.js';
 
 /** What an adapter of ours says, in its safetensors metadata, of the model that it was trained on. */
 export interface TrainedOn {
@@ -22,6 +23,8 @@ export interface TrainedOn {
   feature: LlavaSpec['feature'];
   /** Hub id or path of a separate tower; empty when it was in the base's files. */
   visionTower: string;
+  /** Of the tower, whose file need not say it. 0.1 did not remember it. */
+  activation?: ClipVisionArch['activation'] | undefined;
 }
 
 /** A PEFT LoRA adapter on disk, understood and not yet read. */
@@ -65,7 +68,7 @@ const configSchema = z.looseObject({
   fan_in_fan_out: no,
   alpha_pattern: empty,
   rank_pattern: empty,
-  modules_to_save: z.array(z.string()).max(0).nullish(),
+  modules_to_save: z.array(z.enum(savedProjectors)).nullish(),
   target_parameters: z.array(z.string()).max(0).nullish(),
   layer_replication: none,
   trainable_token_indices: none,
@@ -96,6 +99,9 @@ export async function openAdapter(ref: string): Promise<Adapter> {
   const names = await readdir(folder);
   const file = chooseWeights(names, 'adapter');
   const json = await readJson(folder, 'adapter_config.json');
+  const trained = json ? null : await adapterOfRun(folder, names);
+  if (trained)
+    throw new KueaError('adapter_not_found', `expected an adapter, found a run of kuea-lora in ${folder}: name ${trained}, which it made`);
   if (!json || !file)
     throw new KueaError(
       'adapter_not_found',
@@ -112,6 +118,7 @@ export async function openAdapter(ref: string): Promise<Adapter> {
   }
   const { r, lora_alpha: alpha, lora_dropout: dropout, target_modules: targets, base_model_name_or_path: base } = parsed.data;
   const { tensors, metadata } = await readTensors(join(folder, file));
+  const saved = takeProjector(tensors, parsed.data.modules_to_save ?? []);
   return {
     folder,
     rank: r,
@@ -122,7 +129,7 @@ export async function openAdapter(ref: string): Promise<Adapter> {
     trainedOn: readTrainedOn(folder, metadata),
     config: await readJson(folder, 'config.json'),
     targets: Array.isArray(targets) ? targets : null,
-    projector: await readNonLora(folder, names),
+    projector: saved ? projectorTensors(saved) : await readNonLora(folder, names),
   };
 }
 
@@ -132,6 +139,7 @@ const trainedOnSchema = z.strictObject({
   vision: z.string(),
   feature: z.enum(['hidden', 'ln_post']),
   visionTower: z.string(),
+  activation: z.enum(['quick_gelu', 'gelu']).optional(),
 });
 
 export const trainedOnMetadata = (trainedOn: TrainedOn): Record<string, string> => ({ [trainedOnKey]: JSON.stringify(trainedOn) });
@@ -150,6 +158,17 @@ function readTrainedOn(folder: string, { [trainedOnKey]: text }: Record<string, 
   }
 }
 
+/** Takes the tensors of these modules, which PEFT saves beside LoRA's, out of the others; null when there are none. */
+function takeProjector(tensors: Tensors, modules: readonly string[]): Tensors | null {
+  const saved: Tensors = new Map();
+  for (const [name, tensor] of tensors) {
+    if (!modules.some((module) => name.includes(`.${module}.`))) continue;
+    saved.set(name, tensor);
+    tensors.delete(name);
+  }
+  return saved.size > 0 ? saved : null;
+}
+
 /** LLaVA saves what was trained besides LoRA apart, under names with PEFT's prefixes; nothing at all when nothing was. */
 async function readNonLora(folder: string, names: readonly string[]): Promise<Tensors | null> {
   const file = ['non_lora_trainables.safetensors', 'non_lora_trainables.bin'].find((name) => names.includes(name));
@@ -160,9 +179,14 @@ async function readNonLora(folder: string, names: readonly string[]): Promise<Te
   return tensors.size === 0 ? null : projectorTensors(tensors);
 }
 
-/** Tensors with what stands before `mm_projector.` in their names put as in the original layout. */
+/** A projector's tensors under the original layout's names, from those or transformers', whatever stands before them. */
 export function projectorTensors(tensors: Tensors): Tensors {
-  return new Map(Array.from(tensors, ([name, tensor]) => [name.replace(/^.*?(?=mm_projector\.)/, 'model.'), tensor]));
+  const [first, second] = prefixes.original.projector;
+  const original = (name: string) =>
+    name
+      .replace(/^.*?(?=mm_projector\.)/, 'model.')
+      .replace(/^.*?multi_modal_projector\.linear_([12])\./, (_, i: string) => (i === '1' ? first : second));
+  return new Map(Array.from(tensors, ([name, tensor]) => [original(name), tensor]));
 }
 
 /**

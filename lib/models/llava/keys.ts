@@ -92,6 +92,9 @@ export function loraPairs(arch: LlamaArch, rank: number, language: string): KeyP
   );
 }
 
+/** What PEFT's modules_to_save calls the projector as a whole, on transformers' LLaVA and on its authors'. */
+export const savedProjectors = ['multi_modal_projector', 'mm_projector'] as const;
+
 /** Buffers that some writers leave in the file: known, and not weights. */
 export function isLlavaExtra(name: string): boolean {
   return name.endsWith('.rotary_emb.inv_freq') || name.endsWith('.position_ids');

@@ -71,6 +71,7 @@ export async function openLlava(ref: string, options: OpenLlavaOptions = {}): Pr
         `model came from`,
     );
   const adapter = options.adapter === undefined ? null : await openAdapter(options.adapter);
+  checkActivation(options, adapter);
   const { tensors } = await readTensors(path);
   const layout = llavaLayout(tensors);
   if (!layout)
@@ -97,6 +98,7 @@ export async function openLlava(ref: string, options: OpenLlavaOptions = {}): Pr
     vision: await sampledFingerprint(towerTensors(tower, 'computed')),
     feature,
     visionTower: tower.ref ?? '',
+    activation: tower.arch.activation,
   };
   if (adapter) checkBase(ref, adapter, trainedOn, options.anyBase ?? false);
 
@@ -132,8 +134,9 @@ async function openTower(
   tensors: Tensors,
   layout: LlavaLayout,
   adapter: Adapter | null,
-  { visionTower, activation }: OpenLlavaOptions,
+  { visionTower, activation, anyBase }: OpenLlavaOptions,
 ): Promise<Tower> {
+  const remembered = anyBase ? undefined : adapter?.trainedOn?.activation;
   const asked = visionTower ?? (adapter?.trainedOn?.visionTower || undefined);
   const included = asked === undefined ? await includedTower(ref, folder, config, tensors, prefixes[layout].vision) : null;
   const named = asked ?? settings.visionTower;
@@ -144,9 +147,17 @@ async function openTower(
       `expected a CLIP vision tower in ${ref} or its name in mm_vision_tower of config.json, found neither: name it with --vision-tower`,
     );
   try {
-    return await separateTower(named, folder, activation);
+    return await separateTower(named, folder, activation ?? remembered);
   } catch (error) {
-    if (!(error instanceof KueaError) || error.code !== 'weights_not_found' || visionTower !== undefined) throw error;
+    if (!(error instanceof KueaError)) throw error;
+    if (error.code === 'activation_mismatch' && activation === undefined && remembered)
+      throw new KueaError(
+        'activation_mismatch',
+        `expected a tower with the activation ${remembered}, with which the adapter ${adapter!.folder} was trained, found another in ` +
+          `${named}: name the right one with --vision-tower, or add --any-base to take this one all the same`,
+        { cause: error },
+      );
+    if (error.code !== 'weights_not_found' || visionTower !== undefined) throw error;
     throw new KueaError(
       'tower_not_found',
       `expected the CLIP vision tower ${named}, which ` +
@@ -155,6 +166,16 @@ async function openTower(
       { cause: error },
     );
   }
+}
+
+/** An adapter remembers its tower's activation: asking for another is a mistake. */
+function checkActivation({ activation, anyBase }: OpenLlavaOptions, adapter: Adapter | null): void {
+  const trained = adapter?.trainedOn?.activation;
+  if (activation && trained && activation !== trained && !anyBase)
+    throw new KueaError(
+      'activation_mismatch',
+      `expected --activation ${trained}, with which the adapter ${adapter.folder} was trained, found ${activation}: leave --activation out`,
+    );
 }
 
 function featureOf(asked: LlavaSpec['feature'] | undefined, adapter: Adapter | null): LlavaSpec['feature'] | undefined {

@@ -7,7 +7,7 @@ import { writeTorchFile } from '../../files/torch-writer.js';
 import type { NativeLoraTrainer, WriteStep } from '../../native/addon.js';
 import { trainedOnMetadata } from './adapter.js';
 import { originalConfig } from './export-config.js';
-import { linears, prefixes, projectorPairs } from './keys.js';
+import { type LlavaLayout, linears, prefixes, projectorPairs, savedProjectors } from './keys.js';
 import type { LlavaWeights } from './open.js';
 
 /** What a trained adapter was made of. */
@@ -18,8 +18,11 @@ export interface AdapterInfo {
   dropout: number;
 }
 
+/** Whether PEFT's users will have transformers' LLaVA for a base, rather than its authors'. */
+const isTransformers = ({ layout }: LlavaWeights) => layout !== 'original';
+
 /** PEFT wraps the model twice, and transformers has had one layout of llava-hf's models in memory since 4.52, whatever their files have. */
-const inMemory = ({ layout }: LlavaWeights) => prefixes[layout === 'original' ? 'original' : 'hf-new'].language;
+const inMemory = (llava: LlavaWeights) => (isTransformers(llava) ? 'hf-new' : 'original');
 
 /** adapter_config.json as peft writes it. The rule for its targets is anchored: "q_proj" alone would match the vision tower too. */
 function adapterConfig({ llava, rank, alpha, dropout }: AdapterInfo): Record<string, unknown> {
@@ -42,12 +45,12 @@ function adapterConfig({ llava, rank, alpha, dropout }: AdapterInfo): Record<str
     lora_dropout: dropout,
     megatron_config: null,
     megatron_core: 'megatron.core',
-    modules_to_save: null,
+    modules_to_save: isTransformers(llava) ? [savedProjectors[0]] : null,
     peft_type: 'LORA',
     r: rank,
     rank_pattern: {},
     revision: null,
-    target_modules: `${inMemory(llava).replaceAll('.', '\\.')}layers\\.\\d+\\.(${modules.join('|')})`,
+    target_modules: `${prefixes[inMemory(llava)].language.replaceAll('.', '\\.')}layers\\.\\d+\\.(${modules.join('|')})`,
     task_type: 'CAUSAL_LM',
     trainable_token_indices: null,
     use_dora: false,
@@ -57,9 +60,9 @@ function adapterConfig({ llava, rank, alpha, dropout }: AdapterInfo): Record<str
 
 /**
  * Writes what a trainer has trained to the new folder `out`, fp32: adapter_config.json and adapter_model.safetensors, which peft loads on
- * the same base; the projector, trained or not, as LLaVA's loader wants it (non_lora_trainables.bin) and in safetensors; and config.json of
- * the LLaVA that they make. `out` is whole or absent; with replaceWhole for `place`, or what it was. Throws KueaError `exists`,
- * `disk_full`.
+ * the same base; the projector, trained or not, as LLaVA's loader wants it (non_lora_trainables.bin) and in safetensors, and for
+ * transformers' LLaVA within the adapter too, as peft's modules_to_save; and config.json of the LLaVA that they make. `out` is whole or
+ * absent; with replaceWhole for `place`, or what it was. Throws KueaError `exists`, `disk_full`.
  */
 export async function writeAdapter(
   trainer: Pick<NativeLoraTrainer, 'parameters' | 'write'>,
@@ -68,6 +71,7 @@ export async function writeAdapter(
   place = writeWhole,
 ): Promise<void> {
   const { llava } = info;
+  const layout = inMemory(llava);
   await place(out, async (folder) => {
     await mkdir(folder);
     const write = (file: string, entries: { name: string; shape: number[]; step: WriteStep }[], metadata: Record<string, string>) =>
@@ -79,30 +83,33 @@ export async function writeAdapter(
         ),
         entries.map(({ step }) => step),
       );
-    const lora = trainer.parameters.filter(({ name }) => name.includes('.lora_'));
-    const language = inMemory(llava);
-    await write(
-      'adapter_model.safetensors',
-      lora.map(({ name, shape }) => ({
-        name: `base_model.model.${language}${name.slice('model.'.length)}`,
+    const trained = new Set(trainer.parameters.map(({ name }) => name));
+    const projector = (names: LlavaLayout) =>
+      projectorPairs(llava.model.vision.width, llava.model.llama.width, names).map(({ name, shape, stored }) => {
+        const frozen = llava.model.weights.find(({ parameter }) => parameter === name)!;
+        const step: WriteStep = trained.has(name) ? { parameter: name } : { source: frozen.source };
+        return { name: `base_model.model.${stored[0]!}`, shape, step };
+      });
+    const lora = trainer.parameters
+      .filter(({ name }) => name.includes('.lora_'))
+      .map(({ name, shape }) => ({
+        name: `base_model.model.${prefixes[layout].language}${name.slice('model.'.length)}`,
         shape,
         step: { parameter: name },
-      })),
-      { format: 'pt', ...trainedOnMetadata(llava.trainedOn) },
-    );
+      }));
+    await write('adapter_model.safetensors', [...lora, ...(isTransformers(llava) ? projector(layout) : [])], {
+      format: 'pt',
+      ...trainedOnMetadata(llava.trainedOn),
+    });
     await writeJson(folder, 'adapter_config.json', adapterConfig(info));
 
-    const trained = new Set(trainer.parameters.map(({ name }) => name));
-    const projector = projectorPairs(llava.model.vision.width, llava.model.llama.width, 'original').map(({ name, shape }) => {
-      const frozen = llava.model.weights.find(({ parameter }) => parameter === name)!;
-      return { name: `base_model.model.${name}`, shape, step: trained.has(name) ? { parameter: name } : { source: frozen.source } };
-    });
     const file = 'non_lora_trainables.safetensors';
-    await write(file, projector, { format: 'pt' });
+    const apart = projector('original');
+    await write(file, apart, { format: 'pt' });
     const { tensors } = await readSafetensors(join(folder, file));
     await writeTorchFile(
       join(folder, 'non_lora_trainables.bin'),
-      projector.map(({ name }) => ({ name, source: toBytes(name, tensors.get(name)!) })),
+      apart.map(({ name }) => ({ name, source: toBytes(name, tensors.get(name)!) })),
     );
     await writeJson(folder, 'config.json', llava.layout === 'original' ? originalConfig(llava) : llava.config);
   });

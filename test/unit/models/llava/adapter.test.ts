@@ -182,13 +182,26 @@ describe('LoRA adapters on disk', () => {
       const [written, peft] = await Promise.all(
         [out, golden(theirs)].map((folder) => readSafetensors(join(folder, 'adapter_model.safetensors'))),
       );
-      expect([...written!.tensors.keys()].sort()).to.deep.equal([...peft!.tensors.keys()].sort());
-      expect([...written!.tensors.keys()].every((name) => name.startsWith(keys))).to.equal(true);
+      const [lora, saved] = [true, false].map((isLora) =>
+        Array.from(written!.tensors)
+          .filter(([name]) => name.includes('.lora_') === isLora)
+          .map(([name, { shape }]) => [name, shape] as const),
+      );
+      expect(lora!.map(([name]) => name).sort()).to.deep.equal([...peft!.tensors.keys()].sort());
+      expect(lora!.every(([name]) => name.startsWith(keys))).to.equal(true);
+      // What peft wraps for modules_to_save, and where it looks for it: transformers' own names of the projector, as it has them in memory.
+      const inMemory = (await readSafetensors(golden('hf-new/model.safetensors'))).tensors;
+      const theirProjector = Array.from(inMemory)
+        .filter(([name]) => name.startsWith('model.multi_modal_projector.'))
+        .map(([name, { shape }]) => [`base_model.model.${name}`, shape] as const);
+      expect(theirProjector).to.have.length(4);
+      expect(saved!.sort()).to.deep.equal(base === 'original' ? [] : theirProjector.sort());
       expect(written!.metadata).to.include({ format: 'pt' });
 
       const config = JSON.parse(readFileSync(join(out, 'adapter_config.json'), 'utf8')) as Json;
       const theirConfig = JSON.parse(readFileSync(golden(`${theirs}/adapter_config.json`), 'utf8')) as Json;
       expect(theirConfig).to.include.keys(Object.keys(config));
+      expect(config['modules_to_save']).to.deep.equal(base === 'original' ? null : ['multi_modal_projector']);
       const rule = new RegExp(`^(?:${config['target_modules'] as string})$`);
       const modules = Array.from(peft!.tensors.keys(), (name) => name.replace('base_model.model.', '').replace(/\.lora_[AB]\.weight$/, ''));
       expect(modules.every((module) => rule.test(module))).to.equal(true);
@@ -202,6 +215,10 @@ describe('LoRA adapters on disk', () => {
       expect(projector(back.model.weights)).to.deep.equal(manifest.projector);
       rmSync(join(out, 'non_lora_trainables.safetensors'));
       expect(projector((await openLlava(golden(base), { adapter: out })).model.weights), 'from the .bin').to.deep.equal(manifest.projector);
+      if (base !== 'original') {
+        rmSync(join(out, 'non_lora_trainables.bin'));
+        expect(projector((await openLlava(golden(base), { adapter: out })).model.weights), "from peft's").to.deep.equal(manifest.projector);
+      }
       expect(await failure(writeAdapter(trainerOf(trainedSources(llava)), out, { llava, rank, alpha, dropout: 0 }))).to.include({
         code: 'exists',
       });
@@ -243,6 +260,37 @@ describe('LoRA adapters on disk', () => {
     expect((await failure(open(golden('original'), { visionTower: join(tower, '..') }))).message).to.match(
       /vision tower that the adapter .* was trained on, .*tower-hf \(fingerprint/,
     );
+  });
+
+  it("remember their tower's activation, where its file does not say it", async () => {
+    const tower = { visionTower: golden('tower-visual/final.pt') };
+    const llava = await openLlava(golden('original'), { adapter: golden('adapter-original'), ...tower, activation: 'gelu' });
+    const adapter = join(work, 'gelu');
+    await writeAdapter(trainerOf(trainedSources(llava)), adapter, { llava, rank, alpha, dropout: 0 });
+    expect((await openLlava(golden('original'), { adapter })).tower.arch.activation).to.equal('gelu');
+    expect((await openLlava(golden('original'), { adapter, ...tower })).tower.arch.activation).to.equal('gelu');
+    expect(await failure(openLlava(golden('original'), { adapter, activation: 'quick_gelu' })))
+      .to.include({ code: 'activation_mismatch' })
+      .and.property('message')
+      .match(/expected --activation gelu, with which the adapter .*gelu was trained, found quick_gelu: leave --activation out/);
+    const other = { adapter, visionTower: golden('tower-hf') };
+    expect((await failure(openLlava(golden('original'), other))).message).to.match(
+      /expected a tower with the activation gelu, with which the adapter .* was trained, found another in .*tower-hf/,
+    );
+    expect((await openLlava(golden('original'), { ...other, anyBase: true })).tower.arch.activation).to.equal('quick_gelu');
+  });
+
+  it('are not the folder of the run that made them, and the error names theirs', async () => {
+    const out = join(work, 'run');
+    const adapter = join(out, 'checkpoints/step-000003/adapter');
+    cpSync(golden('adapter-original'), adapter, { recursive: true });
+    writeFileSync(join(out, 'config.yaml'), 'model: x\n');
+    writeFileSync(join(out, 'latest'), 'checkpoints/step-000003\n');
+    const open = async (folder: string) => (await failure(openAdapter(folder))).message;
+    expect(await open(out)).to.match(/found a run of kuea-lora in .*run: name .*run\/checkpoints\/step-000003\/adapter, which it made$/);
+    expect(await open(join(adapter, '..'))).to.match(/name .*step-000003\/adapter, which it made$/);
+    cpSync(adapter, join(out, 'export'), { recursive: true });
+    expect(await open(out)).to.match(/name .*run\/export, which it made$/);
   });
 
   it('and LLaVA trainables: what torch writes and what we write say the same', async () => {

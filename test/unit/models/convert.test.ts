@@ -1,0 +1,26 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { expect } from 'chai';
+
+import { convertCommand } from '../../../lib/cli/convert-command.js';
+import { packageRoot } from '../../../lib/package.js';
+
+describe('kuea convert', () => {
+  const { log } = console;
+  let work: string;
+  before(() => {
+    work = mkdtempSync(join(tmpdir(), 'kuea-convert-'));
+  });
+  afterEach(() => (console.log = log));
+  after(() => rmSync(work, { recursive: true, force: true }));
+
+  it('says that the embeddings are the same when they are', async () => {
+    const said: string[] = [];
+    console.log = (text: string) => void said.push(text);
+    const out = join(work, 'openai.safetensors');
+    await convertCommand().parseAsync([join(packageRoot(), 'configs/demo/clip'), '--to', 'openai', '--out', out], { from: 'user' });
+    expect(said).to.deep.equal([`wrote ${out}; embeddings are the same`]);
+  });
+});
