@@ -1,6 +1,6 @@
 /**
- * Runs cases of one reader and tells its parent what came of them: node child.mjs READER SEED FROM TO FOLDER. The number of the case that is
- * under way is in FOLDER/at, so that the parent knows which one ended or hung the process.
+ * Runs cases of one reader and tells its parent what came of them: node child.mjs READER SEED FROM TO FOLDER. The number of the case that
+ * is under way is in FOLDER/at, so that the parent knows which one ended or hung the process.
  */
 import { mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * What is fuzzed. A reader has the `name` of its file, `seeds` (files that it reads), perhaps `make` (a file that is wrong in its meaning and
- * not only in its bytes), `prepare` and `beside` (what else lies in the folder), and `read`.
+ * What is fuzzed. A reader has the `name` of its file, `seeds` (files that it reads), perhaps `make` (a file that is wrong in its meaning
+ * and not only in its bytes), `prepare` and `beside` (what else lies in the folder), and `read`.
  */
 import { Chance, hash, mutate } from './mutate.mjs';
 import { data } from './readers/data.mjs';
