@@ -18,7 +18,8 @@ export class UnfitFile extends KueaError {
 /** Bytes of one read at most: beyond 2 GiB Node ends the process. */
 const largestRead = 2 ** 30;
 
-function kindOf(stats: Stats): string {
+/** What a path that is no regular file leads to, in words. */
+export function kindOf(stats: Stats): string {
   if (stats.isDirectory()) return 'a folder';
   if (stats.isFIFO()) return 'a FIFO';
   return stats.isSocket() ? 'a socket' : 'a device';

@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 
 import { KueaError } from '../../errors.js';
 import { writeFileAtomically } from '../../files/atomic.js';
+import { kindOf } from '../../regular-file.js';
 import type { TextTokenizer } from '../../text/tokenizer.js';
 import { defaultConcurrency } from '../concurrency.js';
 import { type Index, indexConversations, openConversations, withoutFaults } from './conversations.js';
@@ -43,7 +44,7 @@ export async function openSamples(ref: string, options: SampleOptions): Promise<
     throw new KueaError(
       'data_not_found',
       `expected ${mix665k}, a .json or .jsonl file of LLaVA's schema, or a .safetensors file for --data, found ` +
-        `${found ? 'a folder' : 'nothing'} at ${ref}`,
+        `${found ? kindOf(found) : 'nothing'} at ${ref}`,
     );
   if (/\.safetensors$/i.test(file)) {
     if (options.imageToken === undefined)

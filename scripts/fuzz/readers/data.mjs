@@ -173,9 +173,8 @@ async function useSamples(file) {
 }
 
 const yaml = [
-  'student: openai/clip-vit-base-patch16\nteacher: facebook/dinov2-base\ndata: photos\nout: runs/x\nsteps: 100\nlearning_rate: ' +
-    '1.0e-5\nkernel: gaussian\nresume: false\n',
-  '# a recipe\nbatch_size: 64\nadam_betas: [0.9, 0.98]\nanchor: &a 0.5\ntemperature: *a\nout: "runs/{x}"\ntext: |\n  two\n  lines\n',
+  'student: openai/clip-vit-base-patch16\nteacher: facebook/dinov2-base\ndata: photos\nout: runs/x\nsteps: 100\nkernel: gaussian\n',
+  '# a recipe\nstudent: a\nteacher: b\ndata: "shards/{0..9}.tar"\nw: &half 0.5\nbeta1: *half\nout: |\n  two\n  lines\nfit_kernel: true\n',
 ].map((text) => Buffer.from(text));
 const yamlParts = [
   'a: &a [*a]\n',

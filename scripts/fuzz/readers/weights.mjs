@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { openTokenizedFile } from '../../../dist/lib/data/conversations/tokenized-file.js';
 import { openPixelFile } from '../../../dist/lib/data/images/pixel-file.js';
 import { readTensors } from '../../../dist/lib/files/read-tensors.js';
-import { mutateJson } from '../mutate.mjs';
+import { mutate, mutateJson } from '../mutate.mjs';
 
 const u64 = (n) => {
   const bytes = Buffer.alloc(8);
@@ -215,6 +215,8 @@ export const weights = {
   'torch zip': {
     name: 'x.pt',
     seeds: [archive(pickle(state)), archive(pickle(dict(text('model'), state))), archive(pickle(wrapped))],
+    // Bytes of the pickle alone: most changes of a zip are found before it is opened.
+    make: (chance) => archive(mutate(chance, pickle(chance.of([state, wrapped])), script)),
     read: readTensors,
   },
   'torch pickle': { name: 'x.pth', seeds: [archive(pickle(state))], make: (chance) => archive(program(chance)), read: readTensors },

@@ -142,8 +142,23 @@ describe('TextTokenizer', () => {
         await refused({ 'tokenizer.model': model.subarray(0, length) }, join(folder, 'tokenizer.model'));
       await refused({ 'tokenizer.model': Buffer.concat([model, field(2, field(3, 1))]) }, 'model_type 1');
       await refused({ 'tokenizer.model': Buffer.concat([model, field(3, field(2, Buffer.from('map')))]) }, 'other normalisation');
+      await refused({ 'tokenizer.model': field(1, field(1, Buffer.from('a'.repeat(5000)))) }, 'a piece of 5000 characters');
       await refused({ 'tokenizer.json': '{"model"' }, 'tokenizer.json');
       await refused({ 'tokenizer.json': '{}' }, 'cannot be read');
+
+      const whole = fromSentencePiece(model, '', true);
+      const changed = (change: Record<string, unknown>) => ({ 'tokenizer.json': JSON.stringify({ ...whole, ...change }) });
+      const bpe = whole['model'] as Record<string, unknown>;
+      const regex = { pattern: { Regex: '(a+)+$' }, behavior: 'Isolated' };
+      const grow = { type: 'Replace', pattern: { String: 'a' }, content: 'aaaa' };
+      await refused(changed({ model: { ...bpe, vocab: { a: 1e9 } } }), 'model.vocab');
+      await refused(changed({ added_tokens: [{ id: 1e9, content: '</s>' }] }), 'added_tokens.0.id');
+      await refused(changed({ added_tokens: [{ id: 3, content: '' }] }), 'added_tokens.0.content');
+      await refused(changed({ pre_tokenizer: { type: 'Split', ...regex } }), 'pre_tokenizer');
+      await refused(changed({ pre_tokenizer: { type: 'FixedLength', length: 0 } }), 'pre_tokenizer');
+      await refused(changed({ normalizer: { type: 'Replace', ...regex, content: '' } }), 'normalizer');
+      await refused(changed({ normalizer: { type: 'Sequence', normalizers: new Array(40).fill(grow) } }), 'normalizer');
+      await refused({ ...changed({}), 'tokenizer_config.json': '{"eos_token": 5}' }, 'eos_token is 5');
     });
   });
 });

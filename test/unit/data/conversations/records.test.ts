@@ -40,6 +40,19 @@ describe('scanRecords', () => {
     expect((await scan('[]')).found).to.deep.equal([]);
   });
 
+  it('refuses a record that is nested deeper than any reader of it goes, and one as large as memory', async () => {
+    for (const [content, expected] of [
+      [`{"id": ${'['.repeat(1e6)}`, /nested more than 100 deep/],
+      [`{"id":${'[{"a":'.repeat(80)}1${'}]'.repeat(80)}}`, /nested more than 100 deep/],
+      [`{"id":[${'[],'.repeat(8e6)}[]]}`, /a record of more than 16777216 bytes/],
+    ] as const) {
+      const error = await failure(scan(content));
+      expect(error.code).to.equal('bad_json');
+      expect(error.message).to.match(expected);
+    }
+    expect((await scan(`{"id":${'['.repeat(99)}${']'.repeat(99)}}`)).found).to.have.length(1);
+  });
+
   it('finds records that lie across the pieces in which the file is read', async () => {
     // The pieces have 4 MiB; the second record is longer than one, and the later ones meet edges within a string, an escape and a
     // character.

@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 
 import { split, UpdateSampler, type UpdateSamplerOptions } from '../../../../lib/data/conversations/sampler.js';
+import { permutation } from '../../../../lib/data/images/sampler.js';
 import { KueaError } from '../../../../lib/errors.js';
 
 const all = (n: number) => Uint32Array.from({ length: n }, (_, i) => i);
@@ -67,6 +68,36 @@ describe('UpdateSampler', () => {
     const rest = [...updates.slice(62)].flatMap((update) => [...update]);
     expect(rest).to.have.length(19);
     expect(rest).to.deep.equal(sorted(rest));
+  });
+
+  it('gives each sample to the first of the shortest micro-batches that are not full', () => {
+    // The rule, read aloud: every micro-batch looked at for every sample.
+    const dealt = (list: number[], count: number, of: Int32Array) => {
+      const chunks = Array.from({ length: count }, () => [] as number[]);
+      const sum = (chunk: number[]) => chunk.reduce((total, i) => total + Math.abs(of[i]!), 0);
+      for (const i of [...list].sort((a, b) => Math.abs(of[b]!) - Math.abs(of[a]!))) {
+        const open = chunks.filter((chunk) => chunk.length < list.length / count);
+        open.reduce((a, b) => (sum(b) < sum(a) ? b : a)).push(i);
+      }
+      return chunks.flat();
+    };
+    // One modality, so that an update is a stretch of the shuffled members; few lengths, so that many are equal.
+    for (const [batchSize, gradAccum, ranks, words] of [
+      [2, 4, 2, 97],
+      [3, 5, 1, 3],
+      [1, 16, 4, 1],
+      [7, 1, 3, 11],
+    ] as const) {
+      const of = Int32Array.from({ length: 700 }, (_, i) => 1 + ((i * 31) % words));
+      const s = sampler({ members: all(700), lengths: of, batchSize, gradAccum, ranks });
+      for (let u = 0; u < Math.floor(700 / s.perUpdate); u++) {
+        const found = [...s.indices(u)];
+        // The order within equal lengths is that of the shuffle, which dealing keeps: deal what was dealt, in the order of the shuffle.
+        const shuffle = [...permutation(700, 7, 0)].slice(u * s.perUpdate, (u + 1) * s.perUpdate);
+        expect(sorted(found)).to.deep.equal(sorted(shuffle));
+        expect(found).to.deep.equal(dealt(shuffle, gradAccum * ranks, of));
+      }
+    }
   });
 
   it('evens out the lengths of the micro-batches of an update', () => {

@@ -52,6 +52,29 @@ describe('folders', () => {
     });
   });
 
+  it('that links multiply are refused', async () => {
+    await inFolder(async (folder) => {
+      // Two ways from each of eight folders to the next: 256 to the last.
+      for (let i = 0; i <= 8; i++) {
+        await write(folder, { [`${i}/x.jpg`]: '' });
+        if (i > 0) for (const name of ['a', 'b']) await symlink(join(folder, `${i}`), join(folder, `${i - 1}`, name));
+      }
+      expect(await failure(openSource(join(folder, '0')))).to.include({ code: 'too_many_links' });
+      expect((await openSource(join(folder, '5'))).length).to.equal(1 + 2 + 4 + 8);
+    });
+  });
+
+  it('have one stat an image however often their fingerprint is asked for', async () => {
+    await inFolder(async (folder) => {
+      await write(folder, { 'a.jpg': 'ay', 'b.jpg': 'bee' });
+      const source = await openSource(folder);
+      const before = await source.fingerprint();
+      await write(folder, { 'a.jpg': 'longer' });
+      expect(await source.fingerprint()).to.equal(before);
+      expect(await (await openSource(folder)).fingerprint()).to.not.equal(before);
+    });
+  });
+
   it('may hold names that are not UTF-8', async () => {
     await inFolder(async (folder) => {
       await mkdir(join(folder, 'c'));
@@ -156,6 +179,33 @@ describe('tar shards', () => {
     await inFolder(async (folder) => {
       for (const i of ['000008', '000009', '000010']) await makeTar(folder, `${i}.tar`, { [`${i}.jpg`]: i });
       expect(names(await openSource(`${folder}/{000008..000010}.tar`))).to.have.length(3);
+    });
+  });
+
+  it('with a name or a pax header of gigabytes are errors', async () => {
+    await inFolder(async (folder) => {
+      for (const [i, type] of ['x', 'g', 'L'].entries()) {
+        const header = Buffer.alloc(512);
+        header.write('x', 0);
+        header.write(`${(2 ** 31 + 512).toString(8).padStart(11, '0')} `, 124);
+        header.write(type, 156);
+        header.write('ustar\x0000', 257);
+        header.fill(' ', 148, 156);
+        header.write(
+          `${header
+            .reduce((sum, byte) => sum + byte, 0)
+            .toString(8)
+            .padStart(6, '0')}\0 `,
+          148,
+        );
+        const shard = join(folder, `${i}.tar`);
+        await writeFile(shard, header);
+        // Sparse: it takes no room on the disk.
+        await truncate(shard, 3 * 2 ** 30);
+        const { code, message } = await failure(openSource(shard));
+        expect(code).to.equal('bad_shard');
+        expect(message).to.include('at most 1048576 bytes');
+      }
     });
   });
 
