@@ -2,7 +2,8 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 import { KueaError } from '../errors.js';
-import { chooseWeights, fetchFromHub, isHubId } from '../files/hub.js';
+import { type FetchOptions, isHubId } from '../files/hub/fetch.js';
+import { chooseWeights, fetchModel } from './fetch-model.js';
 
 export type Json = Record<string, unknown>;
 
@@ -23,11 +24,11 @@ export async function readJson(folder: string, name: string): Promise<Json | nul
  * The weights file of a reference, and the folder around it when that is a model folder. Throws KueaError `weights_not_found`, and what the
  * hub throws.
  */
-export async function resolveModel(ref: string): Promise<{ path: string; folder?: string }> {
+export async function resolveModel(ref: string, options: FetchOptions = {}): Promise<{ path: string; folder?: string }> {
   let info = await stat(ref).catch(() => null);
   let folder = ref;
   if (!info && isHubId(ref)) {
-    folder = await fetchFromHub(ref);
+    folder = await fetchModel(ref, options);
     info = await stat(folder);
   }
   if (!info)

@@ -27,8 +27,8 @@ export function endAll(): void {
 }
 
 /** In a process group of its own, as a shell starts it. */
-export function start(args: string[], env: Record<string, string> = {}): Started {
-  const child = spawn(process.execPath, [program, ...args], {
+export function start(args: string[], env: Record<string, string> = {}, script = program): Started {
+  const child = spawn(process.execPath, [script, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
     env: { ...process.env, ...env },

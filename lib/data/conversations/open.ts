@@ -37,7 +37,7 @@ export interface SampleOptions extends ImageGeometry {
  * `missing_images`, `missing_option`, and what the kinds throw.
  */
 export async function openSamples(ref: string, options: SampleOptions): Promise<SampleSource> {
-  const file = ref === mix665k ? await findMix665k() : ref;
+  const file = ref === mix665k ? await findMix665k({ signal: options.signal }) : ref;
   const found = await stat(file).catch(() => null);
   if (!found?.isFile())
     throw new KueaError(

@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { z } from 'zod';
 
 import { KueaError } from '../../errors.js';
-import { chooseWeights, fetchFromHub, isHubId } from '../../files/hub.js';
+import { isHubId } from '../../files/hub/fetch.js';
 import { readTensors } from '../../files/read-tensors.js';
 import type { Tensors } from '../../files/tensors.js';
 import { readTorchFile } from '../../files/torch-file.js';
 import type { LlamaArch, LlavaSpec, LoadStep } from '../../native/addon.js';
+import { chooseWeights, fetchModel } from '../fetch-model.js';
 import { planLoad } from '../key-map.js';
 import { type Json, readJson } from '../model-folder.js';
 import { linears, llavaLayouts, loraPairs, prefixes, projectorPairs } from './keys.js';
@@ -78,7 +79,7 @@ const configSchema = z.looseObject({
 async function resolveAdapter(ref: string): Promise<string> {
   const info = await stat(ref).catch(() => null);
   if (info?.isDirectory()) return ref;
-  if (!info && isHubId(ref)) return fetchFromHub(ref, 'adapter');
+  if (!info && isHubId(ref)) return fetchModel(ref, { files: 'adapter' });
   throw new KueaError(
     'adapter_not_found',
     `expected a folder with adapter_config.json and adapter_model.safetensors, or a hub id of one, for --adapter, found ` +

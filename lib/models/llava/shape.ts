@@ -1,12 +1,11 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { downloadFileToCacheDir } from '@huggingface/hub';
-
 import { KueaError } from '../../errors.js';
-import { isHubId } from '../../files/hub.js';
+import { isHubId } from '../../files/hub/fetch.js';
 import type { ClipVisionArch, LlamaArch } from '../../native/addon.js';
 import { hfClipHints } from '../clip/shape.js';
+import { fetchModel } from '../fetch-model.js';
 import { type Json, readJson } from '../model-folder.js';
 import { readLlavaConfig } from './config.js';
 
@@ -52,29 +51,8 @@ function clipShape(config: Json): ClipVisionArch {
 
 async function modelConfig(ref: string): Promise<Json> {
   const local = await stat(ref).catch(() => null);
-  if (!local && isHubId(ref)) {
-    const [repo = '', revision = 'main'] = ref.split('@');
-    const hubUrl = process.env['HF_ENDPOINT'];
-    const accessToken = process.env['HF_TOKEN'];
-    try {
-      const file = await downloadFileToCacheDir({
-        repo,
-        revision,
-        path: 'config.json',
-        ...(hubUrl ? { hubUrl } : {}),
-        ...(accessToken ? { accessToken } : {}),
-      });
-      return JSON.parse(await readFile(file, 'utf8')) as Json;
-    } catch (cause) {
-      throw new KueaError(
-        'hub_unreachable',
-        `cannot fetch config.json of ${ref} from the hub (${(cause as Error).message}): give a folder that has it, or set HF_ENDPOINT ` +
-          `to a mirror`,
-        { cause },
-      );
-    }
-  }
-  const config = await readJson(ref, 'config.json');
+  const folder = !local && isHubId(ref) ? await fetchModel(ref, { files: 'config' }) : ref;
+  const config = await readJson(folder, 'config.json');
   if (!config)
     throw new KueaError(
       'bad_config',
@@ -83,7 +61,10 @@ async function modelConfig(ref: string): Promise<Json> {
   return config;
 }
 
-/** Reads a LLaVA's shape; `tower` is a separate one's folder. Throws KueaError `bad_config`, `unsupported_model`, `hub_unreachable`. */
+/**
+ * Reads a LLaVA's shape; `tower` is a separate one's folder. Throws KueaError `bad_config`, `unsupported_model`, and what fetchModel
+ * throws.
+ */
 export async function readLlavaShape(ref: string, tower: string | undefined): Promise<LlavaShape> {
   const config = await modelConfig(ref);
   const { llama, visionTower, imageToken } = readLlavaConfig(

@@ -9,6 +9,8 @@ import { openSamples, type SampleOptions } from '../../../../lib/data/conversati
 import { sceneTokenizer } from '../../../../lib/demo/questions.js';
 import { TextTokenizer } from '../../../../lib/text/tokenizer.js';
 import { encodeConversation } from '../../../../lib/text/vicuna.js';
+import { withEnvironment } from '../../../environment.js';
+import { FakeHub } from '../../../fake-hub.js';
 import { failure, inFolder, write } from '../images/support.js';
 import { safetensors } from './support.js';
 
@@ -33,20 +35,6 @@ async function inData<T>(records: unknown, f: (file: string, folder: string) => 
     await write(folder, { 'data.json': JSON.stringify(records), 'a.png': await image(30, 20), 'sub/b.png': await image(9, 20) });
     return f(join(folder, 'data.json'), folder);
   });
-}
-
-/** Runs `f` with some environment variables. */
-async function withEnvironment<T>(changed: Record<string, string>, f: () => Promise<T>): Promise<T> {
-  const before = Object.keys(changed).map((name) => [name, process.env[name]] as const);
-  Object.assign(process.env, changed);
-  try {
-    return await f();
-  } finally {
-    for (const [name, value] of before) {
-      if (value === undefined) delete process.env[name];
-      else process.env[name] = value;
-    }
-  }
 }
 
 describe('openSamples: conversations', () => {
@@ -229,13 +217,25 @@ describe('openSamples: conversations', () => {
         expect(source.length).to.equal(1);
         await source.close();
       });
-      const error = await withEnvironment({ KUEA_DATA: join(folder, 'coco'), HF_ENDPOINT: 'http://127.0.0.1:9' }, () =>
+      const elsewhere = { KUEA_DATA: join(folder, 'coco'), HF_HUB_CACHE: join(folder, 'cache') };
+      const error = await withEnvironment({ ...elsewhere, HF_ENDPOINT: 'http://127.0.0.1:9' }, () =>
         failure(openSamples('llava-665k', options)),
       );
       expect(error.code).to.equal('data_not_found');
       expect(error.message)
         .to.include(`no llava_v1_5_mix665k.json in ${join(folder, 'coco')} ($KUEA_DATA)`)
         .and.include('liuhaotian/LLaVA-Instruct-150K');
+
+      const hub = await FakeHub.start();
+      hub.commit('datasets/liuhaotian/LLaVA-Instruct-150K', { 'llava_v1_5_mix665k.json': JSON.stringify([text]), 'other.json': '[]' });
+      try {
+        const source = await withEnvironment({ ...elsewhere, HF_ENDPOINT: hub.url }, () => openSamples('llava-665k', options));
+        expect(source.length).to.equal(1);
+        await source.close();
+        expect(hub.downloads()).to.deep.equal({ 'datasets/liuhaotian/LLaVA-Instruct-150K/llava_v1_5_mix665k.json': 1 });
+      } finally {
+        await hub.close();
+      }
     });
   });
 });
