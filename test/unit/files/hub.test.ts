@@ -46,12 +46,13 @@ describe('the hub', () => {
   });
   const fetch = (ref = name, options: Parameters<typeof fetchModel>[1] = {}, more = {}) =>
     withEnvironment(here(more), () => fetchModel(ref, options));
-  async function failure(ref?: string, more = {}): Promise<{ code: string; message: string }> {
-    const error = await fetch(ref, {}, more).catch((e: unknown) => e as { code: string; message: string });
+  async function refusal(fetched: Promise<string>): Promise<{ code: string; message: string }> {
+    const error = await fetched.catch((e: unknown) => e as { code: string; message: string });
     if (typeof error === 'string') throw new Error(`expected a failure, found ${error}`);
     expect(error.message).to.not.include(token).and.not.include('\n');
     return error;
   }
+  const failure = (ref?: string, more = {}) => refusal(fetch(ref, {}, more));
   const blobs = () => readdirSync(repository('blobs'));
   const whole = (folder: string) => expect(readFileSync(join(folder, 'model.safetensors')).equals(weights)).to.equal(true);
 
@@ -247,9 +248,15 @@ describe('the hub', () => {
       whole(await fetch());
     });
 
-    it('refuses a short body, and more than there is', async () => {
-      hub.script(/resolve.*model/, sendChunked(weights.subarray(0, 200_000)));
-      const error = await failure();
+    it('refuses a short body, and more than there is, and gives up when nothing comes', async () => {
+      hub.commit('acme/lost', files);
+      hub.script(/clip\/resolve.*model/, sendChunked(weights.subarray(0, 200_000)));
+      hub.script(/lost\/resolve.*model/, cutAfter(0));
+      // At once: both wait between their attempts.
+      const both = () => Promise.all([refusal(fetchModel(name)), refusal(fetchModel('acme/lost'))]);
+      const [error, lost] = await withEnvironment(here(), both);
+      expect(lost).to.include({ code: 'hub_unreachable' });
+      expect(hub.downloads()['acme/lost/model.safetensors']).to.equal(5);
       expect(error).to.include({ code: 'hub_corrupt' });
       expect(error.message).to.include('expected 300000 bytes, found 200000');
       expect(readdirSync(repository('snapshots', commit))).to.not.include('model.safetensors');
@@ -386,13 +393,6 @@ describe('the hub', () => {
       expect((await failure(name, { HF_TOKEN: undefined })).message).to.include('set HF_TOKEN');
       hub.script(/tree/, refuse(500));
       expect((await failure()).message).to.include('status 500');
-    });
-
-    it('the connection is lost for good', async () => {
-      await fetch(name, { files: 'config' });
-      hub.script(/resolve/, cutAfter(0));
-      expect(await failure()).to.include({ code: 'hub_unreachable' });
-      expect(hub.downloads()[`${name}/model.safetensors`]).to.equal(5);
     });
   });
 });
