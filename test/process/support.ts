@@ -26,9 +26,9 @@ export function endAll(): void {
   all.clear();
 }
 
-/** In a process group of its own, as a shell starts it. */
-export function start(args: string[], env: Record<string, string> = {}, script = program): Started {
-  const child = spawn(process.execPath, [script, ...args], {
+/** Starts kuea-align, or another program, in a process group of its own, as a shell does. */
+export function start(args: string[], env: Record<string, string> = {}, file = program): Started {
+  const child = spawn(process.execPath, [file, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
     env: { ...process.env, ...env },

@@ -1,9 +1,9 @@
 import { KueaError } from '../../errors.js';
 import { asWriteError } from '../atomic.js';
-import { type Lock, waitForLock } from '../os-lock.js';
 import { HubCache } from './cache.js';
 import { HubClient, type HubFile, type HubRepository, isCommit } from './client.js';
 import { download, type HubProgress } from './download.js';
+import { type Lock, waitForLock } from './lock.js';
 import { type HubSettings, hubSettings } from './settings.js';
 
 export interface FetchOptions {
@@ -70,7 +70,7 @@ export async function fetchFiles(
   } catch (error) {
     signal?.throwIfAborted();
     const { code } = error as NodeJS.ErrnoException;
-    if (!['EROFS', 'EACCES', 'EPERM'].includes(code ?? '')) throw asWriteError(error, settings.cache);
+    if (!['EROFS', 'EACCES', 'EPERM', 'unwritable_file', 'bad_out'].includes(code ?? '')) throw asWriteError(error, settings.cache);
     // A cache that others fill and we only read will do as long as it has all.
     if (missing.length > 0)
       throw new KueaError(

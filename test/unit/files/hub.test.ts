@@ -46,12 +46,13 @@ describe('the hub', () => {
   });
   const fetch = (ref = name, options: Parameters<typeof fetchModel>[1] = {}, more = {}) =>
     withEnvironment(here(more), () => fetchModel(ref, options));
-  async function failure(ref?: string, more = {}): Promise<{ code: string; message: string }> {
-    const error = await fetch(ref, {}, more).catch((e: unknown) => e as { code: string; message: string });
+  async function refusal(fetched: Promise<string>): Promise<{ code: string; message: string }> {
+    const error = await fetched.catch((e: unknown) => e as { code: string; message: string });
     if (typeof error === 'string') throw new Error(`expected a failure, found ${error}`);
     expect(error.message).to.not.include(token).and.not.include('\n');
     return error;
   }
+  const failure = (ref?: string, more = {}) => refusal(fetch(ref, {}, more));
   const blobs = () => readdirSync(repository('blobs'));
   const whole = (folder: string) => expect(readFileSync(join(folder, 'model.safetensors')).equals(weights)).to.equal(true);
 
@@ -148,8 +149,15 @@ describe('the hub', () => {
         response.writeHead(200).write(weights.subarray(0, 1000));
         stop.abort(reason);
       });
-      const error = await fetch(name, { signal: stop.signal }).catch((e: unknown) => e);
-      expect(error).to.equal(reason);
+      expect(await fetch(name, { signal: stop.signal }).catch((e: unknown) => e)).to.equal(reason);
+      // While it waits before it tries again, too.
+      const later = new AbortController();
+      hub.reset();
+      hub.script(/resolve.*model/, (_, response) => {
+        response.destroy();
+        setTimeout(() => later.abort(reason), 100);
+      });
+      expect(await fetch(name, { signal: later.signal }).catch((e: unknown) => e)).to.equal(reason);
     });
   });
 
@@ -240,9 +248,15 @@ describe('the hub', () => {
       whole(await fetch());
     });
 
-    it('refuses a short body, and more than there is', async () => {
-      hub.script(/resolve.*model/, sendChunked(weights.subarray(0, 200_000)));
-      const error = await failure();
+    it('refuses a short body, and more than there is, and gives up when nothing comes', async () => {
+      hub.commit('acme/lost', files);
+      hub.script(/clip\/resolve.*model/, sendChunked(weights.subarray(0, 200_000)));
+      hub.script(/lost\/resolve.*model/, cutAfter(0));
+      // At once: both wait between their attempts.
+      const both = () => Promise.all([refusal(fetchModel(name)), refusal(fetchModel('acme/lost'))]);
+      const [error, lost] = await withEnvironment(here(), both);
+      expect(lost).to.include({ code: 'hub_unreachable' });
+      expect(hub.downloads()['acme/lost/model.safetensors']).to.equal(5);
       expect(error).to.include({ code: 'hub_corrupt' });
       expect(error.message).to.include('expected 300000 bytes, found 200000');
       expect(readdirSync(repository('snapshots', commit))).to.not.include('model.safetensors');
@@ -325,30 +339,40 @@ describe('the hub', () => {
     });
 
     const entry = (path: string) => hub.repositories.get(name)!.files.get(path)!.entry;
-    const hostile: [what: string, harm: () => void][] = [
-      ['a commit', () => (hub.repositories.get(name)!.commit = '../../../../outside')],
-      ['the id of a blob', () => Object.assign(entry('config.json'), { oid: '../../../../outside' })],
-      ['the id of a blob in LFS', () => Object.assign(entry('model.safetensors'), { lfs: { oid: '../../../../outside', size: 300_000 } })],
-      ['a size', () => Object.assign(entry('config.json'), { size: -1 })],
-      ['a list', () => hub.script(/tree/, (_, response) => sendJson(response, { error: 'none' }))],
+    const unread = /the answer is not that of a hub/;
+    const hostile: [what: string, why: RegExp, harm: () => void][] = [
+      ['a commit', /expected 40 hex digits/, () => (hub.repositories.get(name)!.commit = '../../../../outside')],
+      ['the id of a blob', unread, () => Object.assign(entry('config.json'), { oid: '../../../../outside' })],
       [
-        'a list without end',
-        () => hub.script(/tree/, (r, response) => sendJson(response, [], { Link: `<${hub.url}${r.url}>; rel="next"` })),
+        'the id of a blob in LFS',
+        unread,
+        () => Object.assign(entry('model.safetensors'), { lfs: { oid: '../../../../outside', size: 300_000 } }),
       ],
-      ['JSON', () => hub.script(/revision/, sendChunked(Buffer.from('<html>')))],
-      ['JSON of a bearable size', () => hub.script(/revision/, sendChunked(Buffer.alloc(40 * 2 ** 20, ' ')))],
+      ['a size', unread, () => Object.assign(entry('config.json'), { size: -1 })],
+      ['a list', unread, () => hub.script(/tree/, (_, response) => sendJson(response, { error: 'none' }))],
+      [
+        'a list with an end',
+        /more than 100 pages/,
+        () => hub.script(/tree/, ({ url }, response) => sendJson(response, [], { Link: `<${hub.url}${url}>; rel="next"` })),
+      ],
+      ['JSON', unread, () => hub.script(/revision/, sendChunked(Buffer.from('<html>')))],
+      ['an answer of a bearable size', /more than 33554432 bytes/, () => hub.script(/revision/, sendChunked(Buffer.alloc(40 * 2 ** 20)))],
     ];
-    for (const [what, harm] of hostile)
+    for (const [what, why, harm] of hostile)
       it(`refuses what is not ${what}`, async () => {
         harm();
-        expect(await failure()).to.include({ code: 'hub_corrupt' });
+        const error = await failure();
+        expect(error).to.include({ code: 'hub_corrupt' });
+        expect(error.message).to.match(why);
+        expect(hub.downloads()).to.deep.equal({});
         expect(readdirSync(work).filter((found) => found !== 'home')).to.deep.equal([]);
         expect(readdirSync(dirname(work))).to.not.include('outside');
       });
 
     it('does not see files that leave their folder', async () => {
-      Object.assign(entry('config.json'), { path: '../../../../config.json' });
-      expect(readdirSync(await fetch()).sort()).to.deep.equal(['model.safetensors', 'preprocessor_config.json']);
+      hub.commit(name, { 'model.safetensors.index.json': '{}', 'model-1.safetensors': 'a', 'model-2.safetensors': 'b' });
+      Object.assign(entry('model-2.safetensors'), { path: 'model-/../../../../../outside.safetensors' });
+      expect(readdirSync(await fetch()).sort()).to.deep.equal(['model-1.safetensors', 'model.safetensors.index.json']);
       expect(isHubId('acme/..')).to.equal(false);
       expect(isHubId('acme/clip@../../x')).to.equal(false);
       expect(isHubId('acme/clip@refs/pr/1')).to.equal(true);
@@ -369,13 +393,6 @@ describe('the hub', () => {
       expect((await failure(name, { HF_TOKEN: undefined })).message).to.include('set HF_TOKEN');
       hub.script(/tree/, refuse(500));
       expect((await failure()).message).to.include('status 500');
-    });
-
-    it('the connection is lost for good', async () => {
-      await fetch(name, { files: 'config' });
-      hub.script(/resolve/, cutAfter(0));
-      expect(await failure()).to.include({ code: 'hub_unreachable' });
-      expect(hub.downloads()[`${name}/model.safetensors`]).to.equal(5);
     });
   });
 });

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 
 import { expect } from 'chai';
 
-import { tryLock, waitForLock } from '../../../lib/files/os-lock.js';
+import { tryLock, waitForLock } from '../../../lib/files/hub/lock.js';
 
-describe('a lock', () => {
+describe('a lock of the hub', () => {
   let work: string;
   before(() => (work = mkdtempSync(join(tmpdir(), 'kuea-lock-'))));
   after(() => rmSync(work, { recursive: true, force: true }));
