@@ -1,10 +1,13 @@
 import { oneRank, type Ranks } from '../distributed/ranks.js';
+import { resolveDevice } from '../native/device.js';
+import { loadAddon } from '../native/load.js';
 import { type Run, startRun } from '../run/run.js';
 import { type Program, runSession } from '../run/session.js';
 import { runTask } from '../run/training.js';
 import type { AlignEvent, AlignResult } from './events.js';
 import { type AlignInputs, openInputs } from './inputs.js';
 import { type AlignConfig, type AlignOptions, freeAlignKeys, localAlignKeys, resolveAlignConfig } from './options.js';
+import type { AlignPlan } from './plan.js';
 import { openTask } from './task.js';
 
 export type AlignRun = Run<AlignEvent, AlignResult>;
@@ -20,26 +23,33 @@ export type AlignRun = Run<AlignEvent, AlignResult>;
  * their parts; rank 0 alone writes into the run's folder. An abort on one rank stops all of them after the same step.
  */
 export function align(options: AlignOptions, { signal, ranks = oneRank }: { signal?: AbortSignal; ranks?: Ranks } = {}): AlignRun {
-  const config = resolveAlignConfig(options);
+  const warnings: string[] = [];
+  const config = resolveAlignConfig(options, { ranks: ranks.worldSize, warn: (message) => warnings.push(message) });
   return startRun(async (emit) => {
+    for (const message of warnings) emit({ type: 'warning', message });
     if (!config.dryRun) return runSession(program, config, { emit, signal, ranks });
-    const inputs = await openInputs(config, ranks);
+    const inputs = await openInputs(config, ranks, resolveDevice(config.device, loadAddon().info(), ranks.localRank));
     await inputs.close();
-    emit({ type: 'start', plan: inputs.plan, notes: [] });
+    tellPlan(emit, inputs.plan);
     return { ...program.stopped, interrupted: false };
   });
+}
+
+function tellPlan(emit: (event: AlignEvent) => void, plan: AlignPlan): void {
+  emit({ type: 'start', plan, notes: [] });
+  for (const message of plan.warnings) emit({ type: 'warning', message });
 }
 
 const program: Program<AlignConfig, AlignInputs, AlignEvent, AlignResult> = {
   free: freeAlignKeys,
   local: localAlignKeys,
   stopped: { steps: 0, interrupted: true, skipped: 0, exports: [] },
-  open: ({ config, ranks, emit }) => {
+  open: ({ config, ranks, device, emit }) => {
     emit({ type: 'phase', name: 'opening models and images' });
-    return openInputs(config, ranks);
+    return openInputs(config, ranks, device);
   },
   work: async (session, inputs) => {
-    session.emit({ type: 'start', plan: inputs.plan, notes: [] });
+    tellPlan(session.emit, inputs.plan);
     const task = await openTask(session, inputs);
     return task ? runTask(session, task) : program.stopped;
   },

@@ -18,14 +18,18 @@ export interface AlignInputs extends Inputs {
 }
 
 /** Throws KueaError: what opening models and images throws, and `bad_option` and `too_few_images` for a batch that they do not fill. */
-export async function openInputs(config: AlignConfig, { rank, worldSize }: { rank: number; worldSize: number }): Promise<AlignInputs> {
+export async function openInputs(
+  config: AlignConfig,
+  { rank, worldSize }: { rank: number; worldSize: number },
+  device: string,
+): Promise<AlignInputs> {
   const student = (await openWeights(config.student, { family: 'clip', activation: config.activation })) as AlignInputs['student'];
   const teacher = (await openWeights(config.teacher, { family: 'dinov2' })) as AlignInputs['teacher'];
   const source = await openSource(config.data);
   try {
     const { batchSize, seed, shuffle, fraction } = config;
     const sampler = new Sampler({ length: source.length, batchSize, seed, shuffle, fraction, rank, worldSize });
-    const plan = planAlignment(config, { student: student.arch, teacher: teacher.arch, images: sampler.images, ranks: worldSize });
+    const plan = planAlignment(config, { student: student.arch, teacher: teacher.arch, images: sampler.images, ranks: worldSize, device });
     const fingerprints = async () => ({
       student: await student.fingerprint(),
       teacher: await teacher.fingerprint(),

@@ -1,7 +1,9 @@
 import { z } from 'zod';
 
-import { deviceOption, option, parseOptions } from '../config/options.js';
+import { deviceOption, oneOf, option, parseOptions, type Telling } from '../config/options.js';
+import { parseSaved } from '../config/saved.js';
 import { KueaError } from '../errors.js';
+import { shareBatch } from '../run/batch.js';
 
 const positive = z.number().positive();
 const natural = z.int().nonnegative();
@@ -10,8 +12,8 @@ const text = z.string().min(1);
 
 /** Every option of an alignment once: type, default, heading and one line of help. */
 export const alignSchema = z.strictObject({
-  student: option('Models', 'CLIP to train: a Hugging Face folder, a weights file, or a hub id such as openai/clip-vit-base-patch16', text),
-  teacher: option('Models', 'DINOv2 to follow: folder, file, or hub id such as facebook/dinov2-with-registers-large', text),
+  student: option('Models', 'CLIP to train: a folder, a weights file or a hub id', text, { everyday: true }),
+  teacher: option('Models', 'DINOv2 to follow: a folder, a weights file or a hub id', text, { everyday: true }),
   teacherSize: option('Models', "side in pixels of the teacher's input (default: the student's size, at most 224)", count.optional()),
   teacherStatistics: option(
     'Models',
@@ -20,10 +22,19 @@ export const alignSchema = z.strictObject({
   ),
   activation: option('Models', 'activation of a student whose file does not say it', z.enum(['quick_gelu', 'gelu']).optional()),
 
-  data: option('Data', 'images: a folder, .tar shards ("shards/{000..146}.tar"), or a .safetensors file with pixels uint8 [N,3,S,S]', text),
+  data: option('Data', 'images: a folder, .tar shards ("s/{000..146}.tar"), or a .safetensors file with pixels uint8 [N,3,S,S]', text, {
+    everyday: true,
+  }),
   fraction: option('Data', 'part of the images to use, drawn by the seed', z.number().gt(0).max(1).default(1)),
   shuffle: option('Data', 'draw a new order each epoch', z.boolean().default(true)),
   resample: option('Data', "exact: Pillow's bicubic bit for bit; fast: sharp's resize", z.enum(['exact', 'fast']).default('exact')),
+  valFraction: option(
+    'Data',
+    'part of the images, drawn by the seed, that is never trained on and gives the validation loss',
+    z.number().min(0).lt(1).default(0),
+    { everyday: true },
+  ),
+  valData: option('Data', 'other images that give the validation loss, as --data takes them', text.optional()),
   maxSkipped: option('Data', 'undecodable images to skip before giving up', natural.default(100)),
   workers: option('Data', 'images decoded at a time (default: what the cores can use)', count.optional()),
 
@@ -31,6 +42,7 @@ export const alignSchema = z.strictObject({
     'Objective',
     'weight of the kernel term: L = w mean (K_clip - K_dino)^2 + mean |f - f0|^2',
     z.number().nonnegative().default(0.5),
+    { everyday: true },
   ),
   kernel: option(
     'Objective',
@@ -46,21 +58,36 @@ export const alignSchema = z.strictObject({
     'train gamma and coef0 (or sigma) with the weights, as the paper says, or keep them, as the published code does',
     z.enum(['trainable', 'fixed']).default('trainable'),
   ),
-  fitKernel: option('Objective', 'first find coef0 (or sigma) on a sample of images', z.boolean().default(false)),
+  fitKernel: option('Objective', 'first find coef0 (or sigma) on a sample of images', z.boolean().default(false), { everyday: true }),
   fitImages: option('Objective', 'size of that sample', z.int().min(2).default(256)),
   lossBackend: option('Objective', 'fused: one tiled sweep; plain: the textbook formula', z.enum(['fused', 'plain']).default('fused')),
 
-  steps: option('Optimisation', 'updates to make (or give epochs)', count.optional()),
-  epochs: option('Optimisation', 'passes over the images (default: 2)', positive.optional()),
-  batchSize: option('Optimisation', 'images an update; the kernel matrix spans them all', z.int().min(1).default(64)),
-  microBatch: option('Optimisation', 'images in memory at a time; the result is that of the whole batch (GradCache)', count.optional()),
-  lr: option('Optimisation', 'peak learning rate', z.number().nonnegative().default(1e-5)),
+  steps: option('Optimisation', 'updates to make (or give epochs)', count.optional(), { everyday: true }),
+  epochs: option('Optimisation', 'passes over the images (default: 2)', positive.optional(), { everyday: true }),
+  batchSize: option(
+    'Optimisation',
+    'images of an update, over all ranks; the kernel matrix spans them all (default: 64)',
+    count.optional(),
+    {
+      everyday: true,
+    },
+  ),
+  microBatch: option(
+    'Optimisation',
+    'images that a rank has in memory at a time; the result is that of the whole batch (GradCache)',
+    count.optional(),
+    { everyday: true },
+  ),
+  gradAccum: option('Optimisation', 'micro-batches of an update, on each rank (default: what --micro-batch makes of it)', count.optional()),
+  lr: option('Optimisation', 'peak learning rate', z.number().nonnegative().default(1e-5), { everyday: true }),
   weightDecay: option('Optimisation', "AdamW's decay, on every weight of the student", z.number().nonnegative().default(1e-4)),
   beta1: option('Optimisation', "AdamW's beta1", z.number().min(0).lt(1).default(0.9)),
   beta2: option('Optimisation', "AdamW's beta2", z.number().min(0).lt(1).default(0.999)),
   eps: option('Optimisation', "AdamW's epsilon", positive.default(1e-8)),
-  warmupSteps: option('Optimisation', 'updates of linear warm-up', natural.default(0)),
+  warmupSteps: option('Optimisation', 'updates of linear warm-up (default: 0)', natural.optional(), { everyday: true }),
+  warmupRatio: option('Optimisation', 'part of all updates that the warm-up takes, rounded up', z.number().min(0).max(1).optional()),
   scheduler: option('Optimisation', 'learning rate after the warm-up', z.enum(['cosine', 'constant']).default('cosine')),
+  maxGradNorm: option('Optimisation', "norm that an update's gradient is cut to; 0 leaves it", z.number().nonnegative().default(0)),
   protocol: option(
     'Optimisation',
     "kuea-release repeats a quirk of the published code: the first update at the full rate; kuea-ddp, that of its forks: each rank's " +
@@ -71,13 +98,19 @@ export const alignSchema = z.strictObject({
     'Optimisation',
     'arithmetic of the blocks; master weights and kernels are fp32 in both',
     z.enum(['fp32', 'bf16']).default('fp32'),
+    { everyday: true },
   ),
-  activationCheckpointing: option('Optimisation', 'compute each block twice and keep its input alone', z.boolean().default(false)),
+  activationCheckpointing: option('Optimisation', 'compute each block twice and keep its input alone', z.boolean().default(false), {
+    everyday: true,
+  }),
 
-  out: option('Run', 'folder of the run', text),
+  out: option('Run', 'folder of the run', text, { everyday: true }),
   cache: option('Run', 'folder of the frozen-embedding cache, or off (default: cache/ in the run)', text.optional()),
   seed: option('Run', 'seed of the order and the subset', natural.default(0)),
-  resume: option('Run', 'go on from the newest checkpoint of the run', z.boolean().default(false)),
+  resume: option('Run', 'go on from the newest checkpoint of the run', z.boolean().default(false), { everyday: true }),
+  extend: option('Run', 'lengthen a finished run to the --steps or --epochs that are given now', z.boolean().default(false), {
+    everyday: true,
+  }),
   device: deviceOption,
   threads: option('Run', 'threads of the computation (default: all cores)', count.optional()),
   logEvery: option('Run', 'updates between two lines of metrics', count.default(10)),
@@ -91,11 +124,11 @@ export const alignSchema = z.strictObject({
       .min(1)
       .default(['hf']),
   ),
-  dryRun: option('Run', 'print the plan and stop', z.boolean().default(false)),
+  dryRun: option('Run', 'print the plan and stop', z.boolean().default(false), { everyday: true }),
 });
 
 /** A complete, checked configuration. */
-export type AlignConfig = z.output<typeof alignSchema>;
+export type AlignConfig = z.output<typeof alignSchema> & { batchSize: number };
 /** What a caller gives: `student`, `teacher`, `data` and `out` are needed, the rest has defaults. */
 export type AlignOptions = z.input<typeof alignSchema>;
 export type AlignKey = keyof AlignConfig;
@@ -104,31 +137,40 @@ export type AlignKey = keyof AlignConfig;
 export const freeAlignKeys: readonly AlignKey[] = [
   'out',
   'resume',
+  'extend',
   'logEvery',
   'saveEvery',
   'keepCheckpoints',
   'threads',
   'workers',
+  'device',
   'cache',
   'dryRun',
   'exportLayouts',
   'maxSkipped',
+  // What it makes of the batch is in microBatch.
+  'gradAccum',
 ];
 
 /** Options that ranks may have otherwise: paths may differ between machines; what is behind them may not. */
 export const localAlignKeys: readonly AlignKey[] = ['student', 'teacher', 'data', 'out', 'cache', 'workers', 'threads'];
 
-/** As parseOptions, and what no key can say alone. */
-export function resolveAlignConfig(options: Record<string, unknown>): AlignConfig {
-  const config = parseOptions(alignSchema, options);
-  const refuse = (why: string) => {
-    throw new KueaError('bad_option', why);
-  };
-  if (config.steps !== undefined && config.epochs !== undefined)
-    refuse(`expected steps or epochs, found both (${config.steps} and ${config.epochs}): leave one out`);
-  if (config.microBatch !== undefined && config.microBatch > config.batchSize)
-    refuse(`expected a microBatch of at most the batch size ${config.batchSize}, found ${config.microBatch}`);
+/** As parseOptions, and what no key can say alone: the batch as `ranks` processes cut it, the default warm-up. */
+export function resolveAlignConfig(
+  options: Record<string, unknown>,
+  { ranks = 1, ...telling }: Telling & { ranks?: number } = {},
+): AlignConfig {
+  const config = parseOptions(alignSchema, options, telling);
+  const { name = (key: string) => key } = telling;
+  oneOf(config, 'steps', 'epochs', telling);
+  oneOf(config, 'warmupSteps', 'warmupRatio', telling);
   if (config.coef0 === 0 && config.kernelParams === 'trainable' && config.kernel === 'polynomial')
-    refuse('expected a coef0 above 0 to train it, found 0: use --kernel-params fixed');
-  return config;
+    throw new KueaError('bad_option', `expected a ${name('coef0')} above 0 to train it, found 0: give ${name('kernelParams')} fixed`);
+  const { batchSize, microBatch } = shareBatch(config, ranks, 64, name);
+  if (config.gradAccum !== undefined) config.microBatch = microBatch;
+  if (config.warmupRatio === undefined) config.warmupSteps ??= 0;
+  return { ...config, batchSize };
 }
+
+/** The options of a run's config.yaml, whichever version wrote it. */
+export const parseSavedAlign = (saved: Record<string, unknown>): z.output<typeof alignSchema> => parseSaved(alignSchema, saved);

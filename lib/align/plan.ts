@@ -3,6 +3,7 @@ import { KueaError } from '../errors.js';
 import { visionPairs } from '../models/clip/keys.js';
 import { dinov2Pairs } from '../models/dinov2/keys.js';
 import type { Arch, ClipVisionArch, Dinov2Arch } from '../native/addon.js';
+import { planWarmup } from '../run/schedule.js';
 import type { AlignConfig } from './options.js';
 
 /** Bytes, each of what a rank holds at a time. */
@@ -23,12 +24,18 @@ export interface MemoryPlan {
 /** What a run will do; everything that --dry-run prints. */
 export interface AlignPlan {
   config: AlignConfig;
+  /** What somebody should know before it runs, a sentence each. */
+  warnings: string[];
+  /** Where this process computes: cpu or cuda:N. */
+  device: string;
   /** Processes that train together, and the images of an update that the first of them has: the others have as many or one less. */
   ranks: number;
   rankBatchSize: number;
   images: number;
   stepsPerEpoch: number;
   steps: number;
+  /** Of those, the linear warm-up; less than was asked for when that would not end before the run, which `warnings` then says. */
+  warmup: number;
   epochs: number;
   /** Trained: the student's vision tower, and gamma and c (or sigma) when they are trained. */
   studentParameters: number;
@@ -85,10 +92,11 @@ interface Known {
   teacher: Dinov2Arch;
   images: number;
   ranks: number;
+  device: string;
 }
 
-/** Throws KueaError `bad_option` when there are more ranks than images in a batch. */
-export function planAlignment(config: AlignConfig, { student, teacher, images, ranks }: Known): AlignPlan {
+/** Throws KueaError `bad_option` when there are more ranks than images in a batch, and for a run of no updates. */
+export function planAlignment(config: AlignConfig, { student, teacher, images, ranks, device }: Known): AlignPlan {
   if (ranks > config.batchSize)
     throw new KueaError(
       'bad_option',
@@ -97,6 +105,7 @@ export function planAlignment(config: AlignConfig, { student, teacher, images, r
   const rankBatchSize = Math.ceil(config.batchSize / ranks);
   const stepsPerEpoch = Math.floor(images / config.batchSize);
   const steps = config.steps ?? Math.round((config.epochs ?? 2) * stepsPerEpoch);
+  const { warmup, warning } = planWarmup(config, steps);
   const teacherSize = teacherSizeOf(config, student);
   const studentParameters = parameterCount(student);
   const teacherParameters = parameterCount(teacher);
@@ -113,11 +122,14 @@ export function planAlignment(config: AlignConfig, { student, teacher, images, r
   };
   return {
     config,
+    warnings: warning === undefined ? [] : [warning],
+    device,
     ranks,
     rankBatchSize,
     images,
     stepsPerEpoch,
     steps,
+    warmup,
     epochs: steps / stepsPerEpoch,
     studentParameters,
     teacherParameters,
@@ -155,10 +167,10 @@ export function formatPlan(plan: AlignPlan, flopsPerSecond: number): string {
     ],
     ...(plan.ranks > 1 ? [['ranks', `${plan.ranks}, ${rankShare(plan)} images each`] as [string, string]] : []),
     ['loss', `w ${config.w}; kernel ${kernel}${config.fitKernel ? ', fitted first' : ''}, ${config.kernelParams}`],
-    ['optimiser', `AdamW, lr ${config.lr}, decay ${config.weightDecay}, warm-up ${number(config.warmupSteps)}, ${config.scheduler}`],
+    ['optimiser', `AdamW, lr ${config.lr}, decay ${config.weightDecay}, warm-up ${number(plan.warmup)}, ${config.scheduler}`],
     [
       'precision',
-      config.precision +
+      `${config.precision} on ${plan.device}` +
         (config.microBatch ? `, micro-batch ${config.microBatch}` : '') +
         (config.activationCheckpointing ? ', activation checkpointing' : ''),
     ],

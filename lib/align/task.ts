@@ -7,7 +7,7 @@ import { type ExportLayout, exportWeights } from '../models/clip/export.js';
 import type { CacheSpec, KernelSpec, NativeTrainer, StepMetrics } from '../native/addon.js';
 import { loadAddon } from '../native/load.js';
 import { Meter } from '../run/meter.js';
-import { learningRate } from '../run/schedule.js';
+import { learningRate, type Schedule } from '../run/schedule.js';
 import { orStopped, type Session } from '../run/session.js';
 import { restoreTrainerState, writeTrainerState } from '../run/trainer-state.js';
 import type { Batches, Task } from '../run/training.js';
@@ -64,6 +64,8 @@ export async function openTask(session: AlignSession, inputs: AlignInputs): Prom
 function taskOf({ config, folder, ranks }: AlignSession, inputs: AlignInputs, trainer: NativeTrainer): AlignTask {
   const { source, sampler, plan, student } = inputs;
   const meter = new Meter<'images'>();
+  const { lr, scheduler, protocol } = config;
+  const schedule: Schedule = { lr, scheduler, warmup: plan.warmup, first: protocol === 'kuea-release' ? 'peak' : 'step' };
   return {
     steps: plan.steps,
     restore: ({ path, step }) => (ranks.rank === 0 ? restoreTrainerState(trainer, path, step) : trainer.restore([], step)),
@@ -81,7 +83,7 @@ function taskOf({ config, folder, ranks }: AlignSession, inputs: AlignInputs, tr
       });
       return { [Symbol.asyncIterator]: () => loader[Symbol.asyncIterator](), release: ({ slot }) => loader.release(slot) };
     },
-    learningRate: (step) => learningRate(config, step, plan.steps),
+    learningRate: (step) => learningRate(schedule, step, plan.steps),
     step: ({ slot, count, rows }, lr, log) => {
       // The other ranks have as many as the batch leaves them.
       meter.add('images', count + config.batchSize - sampler.rankBatchSize);

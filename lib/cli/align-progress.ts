@@ -28,6 +28,8 @@ export const alignText: EventText<AlignEvent> = {
           event.present === event.images ? 'complete' : `${event.present} of ${event.images} images, the rest is filled on the way`;
         return `frozen embeddings: ${event.rebuilt ? `made anew, because ${event.rebuilt}` : share}`;
       }
+      case 'warning':
+        return event.message;
       case 'resume':
         return `resumed after step ${event.step}`;
       case 'validation':
@@ -35,6 +37,8 @@ export const alignText: EventText<AlignEvent> = {
       case 'phase':
       case 'tick':
       case 'checkpoint':
+      case 'tick':
+      case 'phase':
         return '';
       case 'export':
         return `exported ${event.layout}: ${event.path}`;

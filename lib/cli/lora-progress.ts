@@ -18,6 +18,8 @@ export const loraText: EventText<LoraEvent> = {
           `${plan.effectiveBatch}; ${(plan.trainableParameters / 1e6).toFixed(1)} M parameters in training${leftOut}`
         );
       }
+      case 'warning':
+        return event.message;
       case 'resume':
         return `resumed after step ${event.step}`;
       case 'validation':
@@ -25,6 +27,8 @@ export const loraText: EventText<LoraEvent> = {
       case 'phase':
       case 'tick':
       case 'checkpoint':
+      case 'tick':
+      case 'phase':
         return '';
       case 'export':
         return `exported the adapter: ${event.path}`;

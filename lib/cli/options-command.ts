@@ -1,8 +1,9 @@
 import { Command, Option } from 'commander';
 import { z } from 'zod';
 
-import { parseSetting, readConfigFile, readPreset } from '../config/files.js';
+import { parseSetting, readPreset, readRecipe } from '../config/files.js';
 import { camelCase, kebabCase, nearest } from '../config/keys.js';
+import { overlay } from '../config/layers.js';
 import type { Group } from '../config/options.js';
 import { KueaError } from '../errors.js';
 
@@ -58,13 +59,8 @@ async function gather(flags: Record<string, unknown>, presets: readonly string[]
   const { preset, config, set, json: _, ...own } = flags as { preset?: string; config?: string; set?: string[]; json?: boolean };
   if (preset !== undefined && config !== undefined)
     throw new KueaError('bad_option', 'expected --preset or --config, found both: leave one out');
-  const file = preset !== undefined ? await readPreset(preset, presets) : config !== undefined ? await readConfigFile(config) : {};
-  const settings = Object.fromEntries((set ?? []).map(parseSetting));
-  const merged: Record<string, unknown> = { ...file, ...settings, ...own };
-  // A length on the command line replaces the file's, whichever of the two ways it is given in.
-  if ('steps' in own && !('epochs' in own)) delete merged['epochs'];
-  if ('epochs' in own && !('steps' in own)) delete merged['steps'];
-  return merged;
+  const file = preset !== undefined ? await readPreset(preset, presets) : config !== undefined ? await readRecipe(config) : {};
+  return overlay(overlay(file, Object.fromEntries((set ?? []).map(parseSetting))), own);
 }
 
 export function optionsCommand({ name, description, examples, shape, presets, run }: OptionsCommand): Command {

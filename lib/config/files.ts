@@ -1,6 +1,6 @@
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 
 import { parse, stringify } from 'yaml';
 
@@ -8,12 +8,21 @@ import { KueaError } from '../errors.js';
 import { packageRoot } from '../package.js';
 import { camelCase, nearest, snakeCase } from './keys.js';
 
-/** Names of a program's published recipes that ship with the package: configs/NAME.yaml, kuea-lora's being those that end in -lora. */
-export function presetNames(program: 'align' | 'lora'): string[] {
-  return readdirSync(join(packageRoot(), 'configs'))
-    .filter((name) => name.endsWith('.yaml'))
+/** Whether a file's value is a path that starts from the file's own folder. */
+const isBesideFile = (value: unknown): value is string => typeof value === 'string' && /^\.{1,2}\//.test(value);
+
+/**
+ * Names of a program's recipes that ship with the package: configs/NAME.yaml, kuea-lora's being those that end in -lora. Of the demo's,
+ * which name files that are drawn when it is first run, those that can be used.
+ */
+export function presetNames(program: 'align' | 'lora', folder = join(packageRoot(), 'configs')): string[] {
+  const usable = (file: string) => {
+    const paths = Object.values(parse(readFileSync(join(folder, file), 'utf8')) as Record<string, unknown>).filter(isBesideFile);
+    return paths.every((path) => existsSync(resolve(folder, path)));
+  };
+  return readdirSync(folder)
+    .filter((name) => name.endsWith('.yaml') && name.endsWith('-lora.yaml') === (program === 'lora') && usable(name))
     .map((name) => basename(name, '.yaml'))
-    .filter((name) => name.endsWith('-lora') === (program === 'lora'))
     .sort();
 }
 
@@ -33,11 +42,22 @@ export async function readConfigFile(file: string): Promise<Record<string, unkno
   return Object.fromEntries(Object.entries(parsed).map(([key, value]) => [camelCase(key), value]));
 }
 
+/**
+ * Options of a YAML file that somebody wrote or that ships with the package. A path that begins with ./ or ../ starts from the file's
+ * folder; any other is as on the command line. Throws KueaError `bad_config`.
+ */
+export async function readRecipe(file: string): Promise<Record<string, unknown>> {
+  const options = await readConfigFile(file);
+  return Object.fromEntries(
+    Object.entries(options).map(([key, value]) => [key, isBesideFile(value) ? resolve(dirname(file), value) : value]),
+  );
+}
+
 /** Options of one of the presets in `known`. Throws KueaError `unknown_preset`, naming the nearest. */
 export function readPreset(name: string, known: readonly string[]): Promise<Record<string, unknown>> {
   if (!known.includes(name))
     throw new KueaError('unknown_preset', `unknown preset ${name}: did you mean ${nearest(name, known)}? There are ${known.join(', ')}`);
-  return readConfigFile(join(packageRoot(), 'configs', `${name}.yaml`));
+  return readRecipe(join(packageRoot(), 'configs', `${name}.yaml`));
 }
 
 /** One `--set key=value`; the value is read as YAML, so numbers, booleans and lists keep their types. Throws KueaError `bad_option`. */

@@ -22,6 +22,7 @@ type Data = Pick<LoraPlanInput, 'samples' | 'leftOut' | 'pixelBytes'>;
 export async function planWithoutWeights(
   config: LoraConfig,
   ranks: number,
+  device: string,
   signal: AbortSignal | undefined,
 ): Promise<{ plan: LoraPlan; notes: string[] }> {
   const shape = await readLlavaShape(config.model, config.visionTower);
@@ -39,6 +40,7 @@ export async function planWithoutWeights(
     leftOut,
     pixelBytes,
     ranks,
+    device,
     card: cardBytes(config),
   });
   return { plan, notes };

@@ -1,4 +1,6 @@
 import { oneRank, type Ranks } from '../distributed/ranks.js';
+import { resolveDevice } from '../native/device.js';
+import { loadAddon } from '../native/load.js';
 import { type Run, startRun } from '../run/run.js';
 import { orStopped, type Program, runSession } from '../run/session.js';
 import { runTask } from '../run/training.js';
@@ -6,6 +8,7 @@ import { planWithoutWeights } from './dry-run.js';
 import type { LoraEvent, LoraResult } from './events.js';
 import { type LoraInputs, openInputs } from './inputs.js';
 import { freeLoraKeys, type LoraConfig, type LoraOptions, localLoraKeys, resolveLoraConfig } from './options.js';
+import type { LoraPlan } from './plan.js';
 import { openTask } from './task.js';
 
 export type LoraRun = Run<LoraEvent, LoraResult>;
@@ -22,13 +25,21 @@ export type LoraRun = Run<LoraEvent, LoraResult>;
  * rank stops all of them after the same update.
  */
 export function finetune(options: LoraOptions, { signal, ranks = oneRank }: { signal?: AbortSignal; ranks?: Ranks } = {}): LoraRun {
-  const config = resolveLoraConfig(options);
+  const warnings: string[] = [];
+  const config = resolveLoraConfig(options, { ranks: ranks.worldSize, warn: (message) => warnings.push(message) });
   return startRun(async (emit) => {
+    for (const message of warnings) emit({ type: 'warning', message });
     if (!config.dryRun) return runSession(program, config, { emit, signal, ranks });
-    const planned = await orStopped(signal, planWithoutWeights(config, ranks.worldSize, signal));
-    if (planned) emit({ type: 'start', ...planned });
+    const device = resolveDevice(config.device, loadAddon().info(), ranks.localRank);
+    const planned = await orStopped(signal, planWithoutWeights(config, ranks.worldSize, device, signal));
+    if (planned) tellPlan(emit, planned.plan, planned.notes);
     return { ...program.stopped, interrupted: planned === null };
   });
+}
+
+function tellPlan(emit: (event: LoraEvent) => void, plan: LoraPlan, notes: string[]): void {
+  emit({ type: 'start', plan, notes });
+  for (const message of plan.warnings) emit({ type: 'warning', message });
 }
 
 const program: Program<LoraConfig, LoraInputs, LoraEvent, LoraResult> = {
@@ -40,7 +51,7 @@ const program: Program<LoraConfig, LoraInputs, LoraEvent, LoraResult> = {
     return openInputs(session);
   },
   work: async (session, inputs) => {
-    session.emit({ type: 'start', plan: inputs.plan, notes: [] });
+    tellPlan(session.emit, inputs.plan, []);
     return withOldName(await runTask(session, await openTask(session, inputs)));
   },
 };

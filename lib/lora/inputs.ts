@@ -24,6 +24,7 @@ export interface LoraInputs extends Inputs {
  */
 export async function openInputs({
   config,
+  device,
   folder,
   ranks,
   signal,
@@ -33,7 +34,7 @@ export async function openInputs({
   const source = await openSource(config, llava, reportFile, ranks.group ? undefined : signal);
   try {
     const samplers = samplersOf(config, source, ranks.worldSize);
-    const plan = planOf(config, llava, source, samplers, ranks.worldSize);
+    const plan = planOf(config, llava, source, samplers, ranks.worldSize, device);
     const { language, vision } = llava.trainedOn;
     // Other ranks may go on with a run, and with another --grad-accum, as long as an update has as many samples.
     const fingerprints = async () => ({ language, vision, data: await source.fingerprint(), effectiveBatch: String(plan.effectiveBatch) });
@@ -61,7 +62,7 @@ async function openSource(
 }
 
 function samplersOf(config: LoraConfig, source: SampleSource, ranks: number): Pick<LoraInputs, 'sampler' | 'heldOut'> {
-  const { valFraction, seed, batchSize, gradAccum, shuffle, groupByModalityLength } = config;
+  const { valFraction, seed, microBatch: batchSize, gradAccum, shuffle, groupByModalityLength } = config;
   const { train: members, validation } = split(source.length, valFraction, seed);
   const common = { lengths: source.lengths, batchSize, gradAccum, ranks, seed };
   const order = !shuffle ? 'sequential' : groupByModalityLength ? 'modality-length' : 'shuffle';
@@ -77,6 +78,7 @@ function planOf(
   source: SampleSource,
   { sampler, heldOut }: Pick<LoraInputs, 'sampler' | 'heldOut'>,
   ranks: number,
+  device: string,
 ): LoraPlan {
   const { vision, llama, feature } = model;
   return planLora(config, {
@@ -89,6 +91,7 @@ function planOf(
     leftOut: source.skipped,
     pixelBytes: source.pixels === 'u8' ? 1 : 4,
     ranks,
+    device,
     card: cardBytes(config),
   });
 }

@@ -5,7 +5,7 @@ import { KueaError } from '../errors.js';
 import { visionPairs } from '../models/clip/keys.js';
 import { languagePairs, linears, loraPairs, projectorPairs } from '../models/llava/keys.js';
 import type { BasePrecision, ClipVisionArch, LlamaArch, LlavaSpec } from '../native/addon.js';
-import { warmupSteps } from '../run/schedule.js';
+import { planWarmup } from '../run/schedule.js';
 import type { LoraConfig } from './options.js';
 
 /** Bytes, each of what a rank holds at a time. */
@@ -16,7 +16,7 @@ export interface LoraMemoryPlan {
   trained: number;
   /** AdamW's two moments of them, this rank's share. */
   moments: number;
-  /** What the layers keep for the backward: their inputs alone with gradient checkpointing. */
+  /** What the layers keep for the backward: their inputs alone with activation checkpointing. */
   kept: number;
   /** While one layer is computed again and gone back through, the copy of a weight in the arithmetic's dtype included. */
   layer: number;
@@ -32,6 +32,10 @@ export interface LoraMemoryPlan {
 /** What a fine-tuning will do; everything that --dry-run prints. */
 export interface LoraPlan {
   config: LoraConfig;
+  /** What somebody should know before it runs, a sentence each. */
+  warnings: string[];
+  /** Where this process computes: cpu or cuda:N. */
+  device: string;
   rank: number;
   alpha: number;
   basePrecision: BasePrecision;
@@ -72,6 +76,8 @@ export interface LoraPlanInput {
   /** Of a pixel's channel: uint8 or fp32. */
   pixelBytes: 1 | 4;
   ranks: number;
+  /** Where this process computes: cpu or cuda:N. */
+  device: string;
   /** Bytes. */
   card: number;
 }
@@ -109,8 +115,8 @@ function planMemory(config: LoraConfig, input: LoraPlanInput, basePrecision: Bas
   const frozenProjector = config.freezeProjector ? numbers(projectorPairs(vision.width, width, 'original')) : 0;
   const otherWeights = numbers(languagePairs(llama, 'original')) - linear + usedVisionParameters(vision, feature) + frozenProjector;
   const patches = (vision.imageSize / vision.patchSize) ** 2;
-  const images = imagesPerSlot({ packing: config.pack, batchSize: config.batchSize, maxLength: config.maxLength, patches });
-  const tokens = config.maxLength * (config.pack ? 1 : config.batchSize);
+  const images = imagesPerSlot({ packing: config.pack, batchSize: config.microBatch, maxLength: config.maxLength, patches });
+  const tokens = config.maxLength * (config.pack ? 1 : config.microBatch);
 
   // Of each token: the residual before attention and before the MLP, q, k, v, attention's output; gate and up; seven adapters' inner rows.
   const layerState = tokens * item * (6 * width + 2 * mlpWidth + 7 * rank);
@@ -121,13 +127,13 @@ function planMemory(config: LoraConfig, input: LoraPlanInput, basePrecision: Bas
   const ring = (trainingSlots + (config.valFraction > 0 ? validationSlots : 0)) * images * 3 * vision.imageSize ** 2 * pixelBytes;
   // The tower keeps nothing: a block's qkv, its attention and its MLP at their widest; then its features and the projector's two layers.
   const tower = images * patches * item * (6 * vision.width + 2 * vision.mlpWidth + 2 * width);
-  const keptInputs = config.gradientCheckpointing && config.offload && config.device !== 'cpu' ? 0 : layers * tokens * width * item;
+  const keptInputs = config.activationCheckpointing && config.offload && input.device !== 'cpu' ? 0 : layers * tokens * width * item;
   const parts = {
     base: (basePrecision === 'nf4' ? linear * nf4Bytes : linear * dense) + otherWeights * dense,
     trained: trained * (8 + (config.precision === 'bf16' ? 2 : 0)),
     moments: Math.ceil((trained * 8) / ranks),
-    kept: config.gradientCheckpointing ? keptInputs : layers * layerState,
-    layer: working + copy - (config.gradientCheckpointing ? 0 : layerState),
+    kept: config.activationCheckpointing ? keptInputs : layers * layerState,
+    layer: working + copy - (config.activationCheckpointing ? 0 : layerState),
     crossEntropy: Math.min(logitsChunk, tokens * llama.vocabulary) * item + 2 * tokens * width * item,
     images: ring + tower,
     process: processBytes,
@@ -154,15 +160,17 @@ export function adapterShape(
 export const cardBytes = ({ cardGib }: LoraConfig) => (cardGib === undefined ? totalmem() : cardGib * 2 ** 30);
 
 export function planLora(config: LoraConfig, input: LoraPlanInput): LoraPlan {
-  const { vision, llama, feature, rank, alpha, samples, validation, leftOut, ranks, card } = input;
+  const { vision, llama, feature, rank, alpha, samples, validation, leftOut, ranks, device, card } = input;
   const basePrecision = config.basePrecision ?? config.precision;
-  const effectiveBatch = config.batchSize * config.gradAccum * ranks;
-  const stepsPerEpoch = Math.ceil(samples / effectiveBatch);
+  const stepsPerEpoch = Math.ceil(samples / config.batchSize);
   const steps = config.steps ?? Math.ceil((config.epochs ?? 1) * stepsPerEpoch);
+  const { warmup, warning } = planWarmup(config, steps);
   const adapter = loraPairs(llama, rank, '');
   const trainable = numbers(adapter) + (config.freezeProjector ? 0 : numbers(projectorPairs(vision.width, llama.width, 'original')));
   return {
     config,
+    warnings: warning === undefined ? [] : [warning],
+    device,
     rank,
     alpha,
     basePrecision,
@@ -171,10 +179,10 @@ export function planLora(config: LoraConfig, input: LoraPlanInput): LoraPlan {
     samples,
     validation,
     leftOut,
-    effectiveBatch,
+    effectiveBatch: config.batchSize,
     stepsPerEpoch,
     steps,
-    warmup: config.scheduler === 'cosine' ? warmupSteps(config.warmupRatio, steps) : 0,
+    warmup,
     languageParameters: numbers(languagePairs(llama, 'original')),
     visionParameters: usedVisionParameters(vision, feature),
     adapterTensors: adapter.length,
@@ -192,7 +200,7 @@ export function formatLoraPlan(plan: LoraPlan): string {
   const fits =
     memory.total <= card
       ? 'fits'
-      : `needs ${formatBytes(memory.total - card)} more: try --base-precision nf4, --batch-size 1 or a smaller --max-length`;
+      : `needs ${formatBytes(memory.total - card)} more: try --base-precision nf4, --micro-batch 1 or a smaller --max-length`;
   const leftOut = plan.leftOut > 0 ? `, ${number(plan.leftOut)} records left out` : '';
   const decay = config.weightDecay > 0 ? `, decay ${config.weightDecay}` : ', no decay';
   const rows: [string, string][] = [
@@ -214,7 +222,7 @@ export function formatLoraPlan(plan: LoraPlan): string {
     ],
     [
       'batch',
-      `${plan.effectiveBatch} = ${config.batchSize} samples x ${config.gradAccum} micro-batches x ${plan.ranks} ` +
+      `${plan.effectiveBatch} = ${config.microBatch} samples x ${config.gradAccum} micro-batches x ${plan.ranks} ` +
         `${plan.ranks === 1 ? 'rank' : 'ranks'}${config.pack ? ', packed' : ''}; loss by ${config.lossNormalisation}`,
     ],
     ['steps', `${number(plan.steps)} (${number(plan.stepsPerEpoch)} an epoch), ${number(plan.warmup)} of them warm-up`],
@@ -225,7 +233,8 @@ export function formatLoraPlan(plan: LoraPlan): string {
     ],
     [
       'precision',
-      `${config.precision}, up to ${number(config.maxLength)} tokens${config.gradientCheckpointing ? ', gradient checkpointing' : ''}`,
+      `${config.precision} on ${plan.device}, up to ${number(config.maxLength)} tokens` +
+        (config.activationCheckpointing ? ', activation checkpointing' : ''),
     ],
     ['memory', `${formatBytes(memory.total)} a rank of ${formatBytes(card)}: ${fits}`],
     [
@@ -235,7 +244,7 @@ export function formatLoraPlan(plan: LoraPlan): string {
     ],
     [
       '',
-      `${config.gradientCheckpointing ? 'layer inputs' : 'layers'} ${formatBytes(memory.kept)}, a layer at work ` +
+      `${config.activationCheckpointing ? 'layer inputs' : 'layers'} ${formatBytes(memory.kept)}, a layer at work ` +
         `${formatBytes(memory.layer)}, cross-entropy ${formatBytes(memory.crossEntropy)}, images ${formatBytes(memory.images)}, process ` +
         `${formatBytes(memory.process)}`,
     ],

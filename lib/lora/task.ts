@@ -13,7 +13,7 @@ import { loadAddon } from '../native/load.js';
 import type { Checkpoint } from '../run/checkpoints.js';
 import type { ValidationLine } from '../run/events.js';
 import { Meter } from '../run/meter.js';
-import { fineTuningRate } from '../run/schedule.js';
+import { learningRate, type Schedule } from '../run/schedule.js';
 import type { Session } from '../run/session.js';
 import { restoreWithMoments, writeMoments } from '../run/trainer-state.js';
 import type { Batches, Task } from '../run/training.js';
@@ -32,7 +32,7 @@ export async function openTask(session: LoraSession, inputs: LoraInputs): Promis
 }
 
 function openTrainer({ config, device, ranks }: LoraSession, { llava, source, heldOut, plan }: LoraInputs): Promise<NativeLoraTrainer> {
-  const { precision, seed, dropout, beta1, beta2, eps, weightDecay, maxGradNorm, gradientCheckpointing, offload } = config;
+  const { precision, seed, dropout, beta1, beta2, eps, weightDecay, maxGradNorm, activationCheckpointing, offload } = config;
   const lora = { rank: plan.rank, alpha: plan.alpha, weights: llava.adapter?.weights ?? null, seed };
   return loadAddon().openLoraTrainer({
     model: { ...llava.model, basePrecision: plan.basePrecision, precision, lora, device },
@@ -41,7 +41,7 @@ function openTrainer({ config, device, ranks }: LoraSession, { llava, source, he
     trainProjector: !config.freezeProjector,
     optimizer: { beta1, beta2, eps, weightDecay },
     maxGradNorm,
-    gradientCheckpointing,
+    gradientCheckpointing: activationCheckpointing,
     offload,
     slots: trainingSlots + (heldOut ? validationSlots : 0),
     imagesPerSlot: imagesPerSlot(slotOptions(config, llava)),
@@ -51,9 +51,9 @@ function openTrainer({ config, device, ranks }: LoraSession, { llava, source, he
 }
 
 /** What the loader and the trainer must know alike about a micro-batch. */
-const slotOptions = ({ pack, batchSize, maxLength }: LoraConfig, { patches }: LoraInputs['llava']) => ({
+const slotOptions = ({ pack, microBatch, maxLength }: LoraConfig, { patches }: LoraInputs['llava']) => ({
   packing: pack,
-  batchSize,
+  batchSize: microBatch,
   maxLength,
   patches,
 });
@@ -71,7 +71,8 @@ function taskOf(session: LoraSession, inputs: LoraInputs, trainer: NativeLoraTra
     rank: ranks.rank,
     ranks: ranks.worldSize,
   };
-  const rate = (lr: number, step: number) => fineTuningRate({ ...config, lr }, step, plan.steps);
+  const schedule: Omit<Schedule, 'lr'> = { scheduler: config.scheduler, warmup: plan.warmup, first: 'zero' };
+  const rate = (lr: number, step: number) => learningRate({ ...schedule, lr }, step, plan.steps);
   /** Adapter and projector as PEFT and LLaVA keep them: of a checkpoint, and of the end. */
   const writeTo = (path: string) => writeAdapter(trainer, path, { llava, rank: plan.rank, alpha: plan.alpha, dropout: config.dropout });
   let loader: MicroBatchLoader;

@@ -25,7 +25,9 @@ export interface ValidationLine {
 export type RunEvent<Plan, Line extends StepLine> =
   /** What it does now, until the next event; also before `start`. */
   | { type: 'phase'; name: string }
-  /** `notes`: what the plan could not know, or did otherwise than asked, each a sentence. */
+  /** Something that somebody should know or change, such as an option's former name: a sentence. */
+  | { type: 'warning'; message: string }
+  /** `notes`: what the plan could not know, each a sentence. */
   | { type: 'start'; plan: Plan; notes: string[] }
   | { type: 'resume'; step: number; path: string }
   /** An update was made; those that are logged have a `step` as well. */

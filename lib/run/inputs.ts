@@ -18,7 +18,7 @@ export async function claimInputs(folder: RunFolder, fingerprints: Record<string
     throw new KueaError(
       'resume_mismatch',
       `expected ${before['effectiveBatch']} samples an update, as the run in ${folder.path} was started with, found ${effectiveBatch} ` +
-        `(batch size x --grad-accum x ranks): change --grad-accum to match the ranks`,
+        `(--batch-size, or --micro-batch x --grad-accum x ranks): ask for as many`,
     );
   }
   const differing = Object.keys(fingerprints).filter((name) => before[name] !== fingerprints[name]);

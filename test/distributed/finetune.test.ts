@@ -73,7 +73,7 @@ describe('fine-tuning on several ranks', () => {
       '--save-every',
       '2',
     ];
-    const shares = ['--batch-size', '1', '--grad-accum', `${accum}`, ...(ranks > 1 ? ['--nproc', `${ranks}`] : [])];
+    const shares = ['--micro-batch', '1', '--grad-accum', `${accum}`, ...(ranks > 1 ? ['--nproc', `${ranks}`] : [])];
     const child = spawn(process.execPath, [program, ...inputs, ...recipe, ...shares, ...options], { stdio: ['ignore', 'ignore', 'pipe'] });
     let stderr = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));

@@ -31,7 +31,7 @@ describe('an open LLaVA', () => {
       alpha: 16,
       lr: 5e-3,
       projectorLr: 5e-3,
-      batchSize: 4,
+      microBatch: 4,
       gradAccum: 1,
       epochs: 4,
       precision: 'fp32',

@@ -56,7 +56,7 @@ describe('the miniature of a fine-tuning', () => {
       alpha: 32,
       lr: 2e-3,
       projectorLr: 2e-3,
-      batchSize: 8,
+      microBatch: 8,
       gradAccum: 2,
       epochs: 6,
       valFraction: 0.1,

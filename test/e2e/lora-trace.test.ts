@@ -54,7 +54,7 @@ describe('a fine-tuning run', () => {
       dropout: 0,
       shuffle: false,
       precision: 'fp32',
-      batchSize: batch,
+      microBatch: batch,
       gradAccum: accum,
       steps,
       maxLength: 20,
@@ -100,8 +100,8 @@ describe('a fine-tuning run', () => {
   it('has them packed, one sample at a time, without checkpointing', async () => {
     const [bySamples] = runs;
     agree(await trace('packed', { ...bySamples!.options, pack: true, maxLength: 50 }), bySamples!);
-    agree(await trace('one', { ...bySamples!.options, batchSize: 1, gradAccum: batch * accum }), bySamples!);
-    agree(await trace('kept', { ...bySamples!.options, gradientCheckpointing: false }), bySamples!);
+    agree(await trace('one', { ...bySamples!.options, microBatch: 1, gradAccum: batch * accum }), bySamples!);
+    agree(await trace('kept', { ...bySamples!.options, activationCheckpointing: false }), bySamples!);
   });
 
   it('stays near them in bf16, with a base in bf16, fp16 or NF4', async () => {

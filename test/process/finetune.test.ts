@@ -37,7 +37,7 @@ describe('kuea-lora as a process', () => {
     '4',
     '--alpha',
     '8',
-    '--batch-size',
+    '--micro-batch',
     '2',
     '--grad-accum',
     '2',

@@ -3,7 +3,6 @@ import { expect } from 'chai';
 import { resolveLoraConfig } from '../../../lib/lora/options.js';
 import { formatLoraPlan, planLora } from '../../../lib/lora/plan.js';
 import type { ClipVisionArch, LlamaArch } from '../../../lib/native/addon.js';
-import { fineTuningRate } from '../../../lib/run/schedule.js';
 
 const vision: ClipVisionArch = {
   family: 'clip',
@@ -30,7 +29,7 @@ const sizes = { '7B': vicuna(4096, 32, 32, 11008), '13B': vicuna(5120, 40, 40, 1
 const gib = 2 ** 30;
 
 const plan = (size: keyof typeof sizes, options: Record<string, unknown> = {}, ranks = 1, card = 24 * gib) =>
-  planLora(resolveLoraConfig({ model: 'llava', data: 'llava-665k', out: 'run', ...options }), {
+  planLora(resolveLoraConfig({ model: 'llava', data: 'llava-665k', out: 'run', ...options }, { ranks }), {
     vision,
     llama: sizes[size],
     feature: 'hidden',
@@ -41,6 +40,7 @@ const plan = (size: keyof typeof sizes, options: Record<string, unknown> = {}, r
     leftOut: 0,
     pixelBytes: 1,
     ranks,
+    device: 'cpu',
     card,
   });
 
@@ -62,12 +62,13 @@ describe('the plan of a fine-tuning', () => {
   });
 
   it('has 5198 updates, 156 of them warm-up, at 128 samples, however they are cut', () => {
-    for (const [batchSize, gradAccum, ranks] of [
+    for (const [microBatch, gradAccum, ranks] of [
       [1, 32, 4],
       [16, 1, 8],
       [1, 128, 1],
     ] as const) {
-      expect(plan('7B', { batchSize, gradAccum }, ranks)).to.include({ effectiveBatch: 128, steps: 5198, warmup: 156 });
+      expect(plan('7B', { batchSize: 128, microBatch }, ranks)).to.include({ effectiveBatch: 128, steps: 5198, warmup: 156 });
+      expect(plan('7B', { microBatch, gradAccum }, ranks)).to.include({ effectiveBatch: 128, steps: 5198, warmup: 156 });
     }
     expect(plan('7B', { steps: 10 })).to.include({ steps: 10, warmup: 1 });
     expect(plan('7B', { epochs: 0.5 }, 4).steps).to.equal(2599);
@@ -83,43 +84,12 @@ describe('the plan of a fine-tuning', () => {
     expect(plan('7B', {}, 4).memory.moments).to.equal(memory.moments / 4);
     // NF4 with double quantisation: 3.6 to 3.9 GB for a base of 13.48.
     expect(plan('7B', { basePrecision: 'nf4' }).memory.base / 1e9 - 0.58).to.be.within(3.6, 3.9);
-    expect(plan('7B', { gradientCheckpointing: false }).memory.kept).to.be.above(10 * memory.kept);
+    expect(plan('7B', { activationCheckpointing: false }).memory.kept).to.be.above(10 * memory.kept);
   });
 
   it('says whether that fits, and what helps', () => {
     expect(formatLoraPlan(plan('7B', {}, 4))).to.match(/^batch +128 = 1 samples x 32 micro-batches x 4 ranks; loss by sample$/m);
     expect(formatLoraPlan(plan('7B', { basePrecision: 'nf4' }))).to.match(/^memory +\S+ GiB a rank of 24.0 GiB: fits$/m);
     expect(formatLoraPlan(plan('13B'))).to.match(/of 24.0 GiB: needs \S+ GiB more: try --base-precision nf4/);
-  });
-});
-
-describe('the learning rate of a fine-tuning', () => {
-  const schedule = { lr: 2e-5, warmupRatio: 0.03, scheduler: 'cosine' } as const;
-
-  it('is that of a published log: 2.8205e-6 after 22 updates of 5198 at 2e-5', () => {
-    expect(fineTuningRate(schedule, 22, 5198)).to.be.closeTo(2.8205e-6, 5e-11);
-  });
-
-  it("is that of transformers' get_cosine_schedule_with_warmup", () => {
-    // transformers 5.18, 10 updates of which 3 warm up, lr 1.
-    const expected = [
-      0,
-      1 / 3,
-      2 / 3,
-      1,
-      0.9504844339512095,
-      0.8117449009293668,
-      0.6112604669781572,
-      0.38873953302184283,
-      0.18825509907063326,
-      0.04951556604879048,
-    ];
-    expected.forEach((rate, step) =>
-      expect(fineTuningRate({ lr: 1, warmupRatio: 0.3, scheduler: 'cosine' }, step, 10)).to.be.closeTo(rate, 1e-15),
-    );
-  });
-
-  it('is constant without a warm-up when that is asked for', () => {
-    expect(fineTuningRate({ ...schedule, scheduler: 'constant' }, 0, 6)).to.equal(2e-5);
   });
 });

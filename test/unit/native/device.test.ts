@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 
+import { resolveAlignConfig } from '../../../lib/align/options.js';
 import { resolveDevice } from '../../../lib/native/device.js';
 
 describe('the device of a process', () => {
@@ -12,6 +13,15 @@ describe('the device of a process', () => {
     expect(resolveDevice('cuda:1', two)).to.equal('cuda:1');
     expect(resolveDevice('cuda', two)).to.equal('cuda:0');
     expect(resolveDevice('cuda', two, 1)).to.equal('cuda:1');
+  });
+
+  it("is, when nobody says, the process's own GPU where there is one, and else the CPU", () => {
+    expect(resolveDevice('auto', none, 3)).to.equal('cpu');
+    expect(resolveDevice('auto', { cudaBuilt: '13', cudaDevices: 0 })).to.equal('cpu');
+    expect(resolveDevice('auto', two, 1)).to.equal('cuda:1');
+    expect(resolveAlignConfig({ student: 's', teacher: 't', data: 'd', out: 'o' }).device).to.equal('auto');
+    // Not some ranks on GPUs and others on the CPU.
+    expect(() => resolveDevice('auto', two, 2)).to.throw(/at most one process a GPU.*or use device cpu/);
   });
 
   it('says what is missing, and what to do', () => {
