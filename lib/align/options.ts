@@ -12,8 +12,15 @@ const text = z.string().min(1);
 
 /** Every option of an alignment once: type, default, heading and one line of help. */
 export const alignSchema = z.strictObject({
-  student: option('Models', 'CLIP to train: a folder, a weights file or a hub id', text, { everyday: true }),
-  teacher: option('Models', 'DINOv2 to follow: a folder, a weights file or a hub id', text, { everyday: true }),
+  student: option(
+    'Models',
+    'CLIP to train: a Hugging Face folder, a weights file, or a hub id such as openai/clip-vit-base-patch16',
+    text,
+    { everyday: 'CLIP to train: folder, weights file or hub id' },
+  ),
+  teacher: option('Models', 'DINOv2 to follow: folder, file, or hub id such as facebook/dinov2-with-registers-large', text, {
+    everyday: 'DINOv2 to follow: folder, weights file or hub id',
+  }),
   teacherSize: option('Models', "side in pixels of the teacher's input (default: the student's size, at most 224)", count.optional()),
   teacherStatistics: option(
     'Models',
@@ -22,9 +29,14 @@ export const alignSchema = z.strictObject({
   ),
   activation: option('Models', 'activation of a student whose file does not say it', z.enum(['quick_gelu', 'gelu']).optional()),
 
-  data: option('Data', 'images: a folder, .tar shards ("s/{000..146}.tar"), or a .safetensors file with pixels uint8 [N,3,S,S]', text, {
-    everyday: true,
-  }),
+  data: option(
+    'Data',
+    'images: a folder, .tar shards ("shards/{000..146}.tar"), or a .safetensors file with pixels uint8 [N,3,S,S]',
+    text,
+    {
+      everyday: 'images: a folder, .tar shards or a .safetensors file',
+    },
+  ),
   fraction: option('Data', 'part of the images to use, drawn by the seed', z.number().gt(0).max(1).default(1)),
   shuffle: option('Data', 'draw a new order each epoch', z.boolean().default(true)),
   resample: option('Data', "exact: Pillow's bicubic bit for bit; fast: sharp's resize", z.enum(['exact', 'fast']).default('exact')),
@@ -32,7 +44,7 @@ export const alignSchema = z.strictObject({
     'Data',
     'part of the images, drawn by the seed, that is never trained on and gives the validation loss',
     z.number().min(0).lt(1).default(0),
-    { everyday: true },
+    { everyday: 'part held out for a validation loss' },
   ),
   valData: option('Data', 'other images that give the validation loss, as --data takes them', text.optional()),
   maxSkipped: option('Data', 'undecodable images to skip before giving up', natural.default(100)),
@@ -42,7 +54,7 @@ export const alignSchema = z.strictObject({
     'Objective',
     'weight of the kernel term: L = w mean (K_clip - K_dino)^2 + mean |f - f0|^2',
     z.number().nonnegative().default(0.5),
-    { everyday: true },
+    { everyday: 'weight of the kernel term against the anchor' },
   ),
   kernel: option(
     'Objective',
@@ -69,14 +81,14 @@ export const alignSchema = z.strictObject({
     'images of an update, over all ranks; the kernel matrix spans them all (default: 64)',
     count.optional(),
     {
-      everyday: true,
+      everyday: 'images of an update, over all ranks (default: 64)',
     },
   ),
   microBatch: option(
     'Optimisation',
     'images that a rank has in memory at a time; the result is that of the whole batch (GradCache)',
     count.optional(),
-    { everyday: true },
+    { everyday: 'images in memory at a time; the same result' },
   ),
   gradAccum: option('Optimisation', 'micro-batches of an update, on each rank (default: what --micro-batch makes of it)', count.optional()),
   lr: option('Optimisation', 'peak learning rate', z.number().nonnegative().default(1e-5), { everyday: true }),
@@ -98,7 +110,7 @@ export const alignSchema = z.strictObject({
     'Optimisation',
     'arithmetic of the blocks; master weights and kernels are fp32 in both',
     z.enum(['fp32', 'bf16']).default('fp32'),
-    { everyday: true },
+    { everyday: 'arithmetic of the blocks' },
   ),
   activationCheckpointing: option('Optimisation', 'compute each block twice and keep its input alone', z.boolean().default(false), {
     everyday: true,
@@ -109,7 +121,7 @@ export const alignSchema = z.strictObject({
   seed: option('Run', 'seed of the order and the subset', natural.default(0)),
   resume: option('Run', 'go on from the newest checkpoint of the run', z.boolean().default(false), { everyday: true }),
   extend: option('Run', 'lengthen a finished run to the --steps or --epochs that are given now', z.boolean().default(false), {
-    everyday: true,
+    everyday: 'lengthen a finished run to --steps or --epochs',
   }),
   device: deviceOption,
   threads: option('Run', 'threads of the computation (default: all cores)', count.optional()),

@@ -1,11 +1,15 @@
 import type { AlignEvent } from '../align/events.js';
-import { formatDuration } from '../config/units.js';
-import { type EventText, short } from './progress.js';
+import { doneText, type EventText, short } from './progress.js';
 
 /** What an alignment's events say to a person. */
 export const alignText: EventText<AlignEvent> = {
   step: (e) => ({
-    losses: `loss ${short(e.loss)}  kernel ${short(e.kernel_loss)}  anchor ${short(e.anchor_loss)}  cos ${e.cosine_to_original.toFixed(4)}`,
+    losses: [
+      `loss ${short(e.loss)}`,
+      `kernel ${short(e.kernel_loss)}`,
+      `anchor ${short(e.anchor_loss)}`,
+      `cos ${e.cosine_to_original.toFixed(4)}`,
+    ],
     rate: `${e.images_per_second.toFixed(1)} img/s`,
   }),
   line: (event) => {
@@ -15,7 +19,7 @@ export const alignText: EventText<AlignEvent> = {
         return (
           `${plan.images.toLocaleString('en-US')} images, ${plan.steps.toLocaleString('en-US')} steps of ` +
           `${plan.config.batchSize}${plan.ranks > 1 ? ` on ${plan.ranks} ranks` : ''}; ${(plan.studentParameters / 1e6).toFixed(1)} M ` +
-          `parameters in training`
+          `parameters in training, on ${plan.device}`
         );
       }
       case 'fit':
@@ -28,8 +32,6 @@ export const alignText: EventText<AlignEvent> = {
           event.present === event.images ? 'complete' : `${event.present} of ${event.images} images, the rest is filled on the way`;
         return `frozen embeddings: ${event.rebuilt ? `made anew, because ${event.rebuilt}` : share}`;
       }
-      case 'warning':
-        return event.message;
       case 'resume':
         return `resumed after step ${event.step}`;
       case 'validation':
@@ -37,17 +39,11 @@ export const alignText: EventText<AlignEvent> = {
       case 'phase':
       case 'tick':
       case 'checkpoint':
-      case 'tick':
-      case 'phase':
         return '';
       case 'export':
         return `exported ${event.layout}: ${event.path}`;
-      case 'done': {
-        const skipped = event.skipped > 0 ? `, ${event.skipped} undecodable images skipped` : '';
-        return (
-          `${event.interrupted ? 'stopped and saved' : 'done'} after step ${event.steps} in ` + `${formatDuration(event.seconds)}${skipped}`
-        );
-      }
+      case 'done':
+        return doneText(event);
     }
   },
 };

@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import { type ExportLayout, exportLayouts } from '../models/clip/export.js';
 import { convert } from '../models/convert.js';
 import { loadAddon } from '../native/load.js';
+import { output } from './output.js';
 
 export function convertCommand(): Command {
   return new Command('convert')
@@ -16,6 +17,7 @@ export function convertCommand(): Command {
     .addOption(new Option('--activation <activation>', 'activation of a file that does not say it').choices(['quick_gelu', 'gelu']))
     .action(async (ref: string, { to, out, activation }: { to: ExportLayout; out: string; activation?: 'quick_gelu' | 'gelu' }) => {
       const { difference } = await convert(loadAddon(), ref, to, out, { activation });
-      console.log(`wrote ${out}; embeddings differ by at most ${difference.toExponential(1)} of their largest number`);
+      const found = difference === 0 ? 'are the same' : `differ by at most ${difference.toExponential(1)} of their largest number`;
+      output.line(`wrote ${out}; embeddings ${found}`);
     });
 }

@@ -1,4 +1,6 @@
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { Command } from 'commander';
@@ -6,7 +8,8 @@ import sharp from 'sharp';
 
 import type { AddonInfo } from '../native/addon.js';
 import { buildRecord } from '../native/load.js';
-import { packageVersion } from '../package.js';
+import { packageRoot, packageVersion } from '../package.js';
+import { output } from './output.js';
 
 interface Finding {
   part: string;
@@ -42,14 +45,23 @@ function cuda(info: AddonInfo): Finding {
   return { part: 'CUDA', found, required: 'optional', remedy: '' };
 }
 
+/** The lowest Node that package.json promises to run on. */
+function requiredNode(): { major: number; minor: number } {
+  const { engines } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { engines: { node: string } };
+  const [, major = '0', minor = '0'] = /^>=(\d+)(?:\.(\d+))?/.exec(engines.node) ?? [];
+  return { major: Number(major), minor: Number(minor) };
+}
+
 /** What this machine has of what kuea needs. */
 export function diagnose(): Finding[] {
-  const [major = 0] = process.versions.node.split('.').map(Number);
+  const [major, minor] = process.versions.node.split('.').map(Number) as [number, number];
+  const required = requiredNode();
+  const isNew = major > required.major || (major === required.major && minor >= required.minor);
   const node: Finding = {
     part: 'node',
     found: process.versions.node,
-    required: '20 or newer',
-    remedy: major >= 20 ? '' : 'install Node 20',
+    required: `${required.major}.${required.minor} or newer`,
+    remedy: isNew ? '' : `install Node ${required.major} or newer`,
   };
   const images: Finding = {
     part: 'sharp',
@@ -100,7 +112,7 @@ export function doctorCommand(): Command {
       ];
       const width = (key: keyof Finding) => Math.max(...rows.map((row) => row[key].length));
       for (const row of rows)
-        console.log(
+        output.line(
           [row.part.padEnd(width('part')), row.found.padEnd(width('found')), row.required.padEnd(width('required')), row.remedy]
             .join('  ')
             .trimEnd(),

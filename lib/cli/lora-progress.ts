@@ -1,11 +1,10 @@
-import { formatDuration } from '../config/units.js';
 import type { LoraEvent } from '../lora/events.js';
-import { type EventText, short } from './progress.js';
+import { doneText, type EventText, short } from './progress.js';
 
 /** What a fine-tuning's events say to a person. */
 export const loraText: EventText<LoraEvent> = {
   step: (e) => ({
-    losses: `loss ${short(e.loss)}  grad ${short(e.grad_norm)}`,
+    losses: [`loss ${short(e.loss)}`, `grad ${short(e.grad_norm)}`],
     rate: `${short(e.samples_per_second)} samples/s  ${e.tokens_per_second.toFixed(0)} tok/s`,
   }),
   line: (event) => {
@@ -15,11 +14,10 @@ export const loraText: EventText<LoraEvent> = {
         const leftOut = plan.leftOut > 0 ? `; ${plan.leftOut} records left out, listed in ${plan.config.out}/preflight.jsonl` : '';
         return (
           `${plan.samples.toLocaleString('en-US')} samples, ${plan.steps.toLocaleString('en-US')} updates of ` +
-          `${plan.effectiveBatch}; ${(plan.trainableParameters / 1e6).toFixed(1)} M parameters in training${leftOut}`
+          `${plan.effectiveBatch}; ${(plan.trainableParameters / 1e6).toFixed(1)} M parameters in training, on ` +
+          `${plan.device}${leftOut}`
         );
       }
-      case 'warning':
-        return event.message;
       case 'resume':
         return `resumed after step ${event.step}`;
       case 'validation':
@@ -27,17 +25,11 @@ export const loraText: EventText<LoraEvent> = {
       case 'phase':
       case 'tick':
       case 'checkpoint':
-      case 'tick':
-      case 'phase':
         return '';
       case 'export':
         return `exported the adapter: ${event.path}`;
-      case 'done': {
-        const skipped = event.skipped > 0 ? `, ${event.skipped} undecodable images skipped` : '';
-        return (
-          `${event.interrupted ? 'stopped and saved' : 'done'} after step ${event.steps} in ` + `${formatDuration(event.seconds)}${skipped}`
-        );
-      }
+      case 'done':
+        return doneText(event);
     }
   },
 };

@@ -1,20 +1,31 @@
-import { SingleBar } from 'cli-progress';
+import { formatDuration } from '../config/units.js';
+import { barLine, Eta, lineWidth, shortDuration } from './bar.js';
+import { type Output, output } from './output.js';
 
-/** A program's events: steps among others. */
-type AnyEvent = { type: string } | StepEvent;
+/** What every program's events have in common. */
 interface StepEvent {
   type: 'step';
   step: number;
   steps: number;
   lr: number;
 }
+type CommonEvent =
+  | StepEvent
+  /** An update was made. */
+  | { type: 'tick'; step: number; steps: number }
+  /** What is being done when no updates are made. */
+  | { type: 'phase'; name: string }
+  | { type: 'warning'; message: string };
+type AnyEvent = { type: string } | CommonEvent;
 type StepOf<Event> = Extract<Event, { type: 'step' }>;
+type OwnOf<Event> = Exclude<Event, { type: CommonEvent['type'] }>;
 
 /** What a program's events say to a person. */
 export interface EventText<Event> {
-  step(event: StepOf<Event>): { losses: string; rate: string };
-  /** Of an event that is no step; empty for what needs no line. */
-  line(event: Exclude<Event, StepOf<Event>>): string;
+  /** The losses, the most important first, and how fast it goes. */
+  step(event: StepOf<Event>): { losses: string[]; rate: string };
+  /** Of an event that not every program has; empty for what needs no line. */
+  line(event: OwnOf<Event>): string;
 }
 
 export interface EventPrinter<Event> {
@@ -24,60 +35,126 @@ export interface EventPrinter<Event> {
 
 export const short = (value: number) => (value === 0 ? '0' : Math.abs(value) < 1e-3 ? value.toExponential(2) : value.toPrecision(4));
 
-const isStep = <Event extends AnyEvent>(event: Event): event is Event & StepOf<Event> & StepEvent => event.type === 'step';
-
-function jsonPrinter<Event>(): EventPrinter<Event> {
-  return { print: (event) => console.log(JSON.stringify(event)), close: () => {} };
+/** How a run ended. */
+export function doneText({
+  steps,
+  interrupted,
+  skipped,
+  seconds,
+}: {
+  steps: number;
+  interrupted: boolean;
+  skipped: number;
+  seconds: number;
+}): string {
+  if (interrupted && steps === 0) return `stopped before the first step, with nothing to save, after ${formatDuration(seconds)}`;
+  const left = skipped > 0 ? `, ${skipped} undecodable images skipped` : '';
+  return `${interrupted ? 'stopped and saved' : 'done'} after step ${steps} in ${formatDuration(seconds)}${left}`;
 }
 
-/** Plain lines, for logs. */
-function linePrinter<Event extends AnyEvent>(text: EventText<Event>): EventPrinter<Event> {
-  const stepLine = (event: StepOf<Event> & StepEvent) => {
-    const { losses, rate } = text.step(event);
-    return `step ${event.step}/${event.steps}  ${losses}  lr ${short(event.lr)}  ${rate}`;
-  };
+/** Every event but the ticks, which are for a bar: what they say is in the steps. */
+function jsonPrinter<Event extends AnyEvent>(out: Output): EventPrinter<Event> {
   return {
     print: (event) => {
-      const said = isStep(event) ? stepLine(event) : text.line(event as Exclude<Event, StepOf<Event>>);
-      if (said) console.log(said);
+      if (event.type !== 'tick') out.json(event);
     },
     close: () => {},
   };
 }
 
-/** A bar that stays at the bottom, with lines above it. */
-function barPrinter<Event extends AnyEvent>(text: EventText<Event>): EventPrinter<Event> {
-  const bar = new SingleBar({
-    format: '{bar} {value}/{total}  {rate}  ETA {eta_formatted}  {losses}',
-    hideCursor: true,
-    clearOnComplete: false,
-    etaBuffer: 50,
-  });
-  let running = false;
-  const stop = () => {
-    if (running) bar.stop();
-    running = false;
+/** Plain lines, for logs. */
+function linePrinter<Event extends AnyEvent>(text: EventText<Event>, out: Output): EventPrinter<Event> {
+  return {
+    print: (any) => {
+      const event = any as CommonEvent;
+      switch (event.type) {
+        case 'step': {
+          const { losses, rate } = text.step(event as StepOf<Event> & StepEvent);
+          return out.line(`step ${event.step}/${event.steps}  ${losses.join('  ')}  lr ${short(event.lr)}  ${rate}`);
+        }
+        case 'warning':
+          return out.note(`warning: ${event.message}`);
+        case 'tick':
+        case 'phase':
+          return;
+        default: {
+          const said = text.line(any as OwnOf<Event>);
+          if (said) out.line(said);
+        }
+      }
+    },
+    close: () => {},
+  };
+}
+
+/** How often the bar is drawn at most. */
+const drawMs = 50;
+
+/** A bar below the lines, that moves with every update and says before the first what is being done. */
+function barPrinter<Event extends AnyEvent>(text: EventText<Event>, out: Output): EventPrinter<Event> {
+  const lines = linePrinter(text, out);
+  const eta = new Eta();
+  let fields: string[] = [];
+  let at = { step: 0, steps: 0 };
+  let drawnMs = 0;
+  let timer: NodeJS.Timeout | undefined;
+  const stopPhase = () => {
+    clearInterval(timer);
+    timer = undefined;
+  };
+  const beginPhase = (name: string) => {
+    stopPhase();
+    const began = performance.now();
+    const draw = () => out.status(`${name} ... ${shortDuration((performance.now() - began) / 1000)}`.slice(0, lineWidth(out.columns)));
+    draw();
+    timer = setInterval(draw, 1000).unref();
+  };
+  const move = (step: number, steps: number) => {
+    const now = performance.now();
+    // A logged update is told twice.
+    if (step !== at.step || steps !== at.steps) eta.mark(step, now);
+    at = { step, steps };
+    const atRest = timer !== undefined;
+    stopPhase();
+    if (!atRest && now - drawnMs < drawMs && step < steps) return;
+    drawnMs = now;
+    out.status(barLine({ step, steps, remaining: eta.remaining(steps), fields }, out.columns));
   };
   return {
-    print: (event) => {
-      if (isStep(event)) {
-        const payload = text.step(event);
-        if (!running) bar.start(event.steps, event.step, payload);
-        running = true;
-        bar.update(event.step, payload);
-        return;
+    print: (any) => {
+      const event = any as CommonEvent;
+      switch (event.type) {
+        case 'step': {
+          const { losses, rate } = text.step(event as StepOf<Event> & StepEvent);
+          fields = [losses[0]!, rate, ...losses.slice(1)];
+          return move(event.step, event.steps);
+        }
+        case 'tick':
+          return move(event.step, event.steps);
+        case 'phase':
+          return beginPhase(event.name);
+        default:
+          lines.print(any);
       }
-      const said = text.line(event as Exclude<Event, StepOf<Event>>);
-      if (!said) return;
-      stop();
-      console.log(said);
     },
-    close: stop,
+    close: () => {
+      stopPhase();
+      out.status('');
+    },
   };
 }
 
 /** JSON lines on request, a progress bar on a terminal, plain lines elsewhere. */
-export function eventPrinter<Event extends AnyEvent>(json: boolean, text: EventText<Event>): EventPrinter<Event> {
-  if (json) return jsonPrinter();
-  return process.stdout.isTTY ? barPrinter(text) : linePrinter(text);
+export function eventPrinter<Event extends AnyEvent>(json: boolean, text: EventText<Event>, out: Output = output): EventPrinter<Event> {
+  const printer: EventPrinter<Event> = json ? jsonPrinter(out) : out.isTerminal ? barPrinter(text, out) : linePrinter(text, out);
+  let told = false;
+  return {
+    ...printer,
+    print: (event) => {
+      printer.print(event);
+      if (out.lost === null || told) return;
+      told = true;
+      out.note(`stdout has gone (${out.lost}): the run goes on, and its metrics.jsonl has what is not printed`);
+    },
+  };
 }

@@ -9,8 +9,8 @@ import { nearest } from './keys.js';
 export type Group = 'Models' | 'Data' | 'Objective' | 'Adapter' | 'Optimisation' | 'Run' | 'Distributed';
 
 interface More {
-  /** Shown by --help; the others are shown by --help-all alone. */
-  everyday?: boolean;
+  /** Shown by --help, in these words when the full ones are long; the others are shown by --help-all alone. */
+  everyday?: true | string;
   /** Names that the option had in the version before: they work, with a warning. */
   formerly?: readonly string[];
 }
@@ -44,7 +44,7 @@ export const deviceOption = option(
     .string()
     .regex(/^(auto|cpu|cuda(:\d+)?)$/, 'auto, cpu, cuda or cuda:N')
     .default('auto'),
-  { everyday: true },
+  { everyday: 'auto (a GPU if there is one), cpu, cuda or cuda:N' },
 );
 
 const typeNames: Readonly<Record<string, string>> = {

@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 
+import { printable } from '../text/printable.js';
 import { defaultPort } from './environment.js';
 import { launchedVariable, type RankMessage } from './launched.js';
 
@@ -18,10 +19,10 @@ export interface LaunchSpec {
   masterPort?: number | undefined;
   /** Seconds without a sign of life after which a rank counts as lost. */
   watchdog: number;
-  /** Name of the program, which opens its lines. */
-  name: string;
-  /** Say nothing but errors. */
-  quiet: boolean;
+  /** Is told what a person should know. */
+  note(text: string): void;
+  /** Is told, once, why the job failed. */
+  failed(failure: { code: string; message: string; usage: boolean }): void;
 }
 
 interface Rank {
@@ -35,11 +36,15 @@ interface Rank {
 
 interface Failure {
   rank: number;
+  code: string;
   message: string;
   usage: boolean;
   /** It may have failed because another rank had. */
   consequence: boolean;
 }
+
+/** Of a job that was told to stop: 128 and the signal's number. */
+const exitCodes: Readonly<Record<string, number>> = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 };
 
 /** How long the others have to end by themselves, and to tell their errors, once a rank has failed. */
 const graceMs = 3000;
@@ -108,31 +113,28 @@ class Launch {
       stdio: ['ignore', output, output, 'ipc'],
     });
     for (const stream of [child.stdout, child.stderr]) {
-      if (stream) createInterface({ input: stream }).on('line', (line) => process.stderr.write(`[rank ${rank}] ${line}\n`));
+      if (stream) createInterface({ input: stream }).on('line', (line) => process.stderr.write(`[rank ${rank}] ${printable(line)}\n`));
     }
     return { rank, child, step: 0, lastBeat: Date.now(), failed: false };
   }
 
   /** Resolves to the exit code once no rank is left. */
   async run(): Promise<number> {
-    const interrupt = () => this.stop('SIGINT');
-    const terminate = () => this.stop('SIGTERM');
-    process.on('SIGINT', interrupt);
-    process.on('SIGTERM', terminate);
+    const stop = (signal: NodeJS.Signals) => this.stop(signal);
+    for (const name of Object.keys(exitCodes)) process.on(name, stop);
     const watch = setInterval(() => this.watch(), watchMs);
     try {
       await Promise.all(this.ranks.map((rank) => this.follow(rank)));
     } finally {
       clearInterval(watch);
-      process.off('SIGINT', interrupt);
-      process.off('SIGTERM', terminate);
+      for (const name of Object.keys(exitCodes)) process.off(name, stop);
     }
     const failure = this.failures.find(({ consequence }) => !consequence) ?? this.failures[0];
     if (!failure) return this.exitCode;
-    const { rank, message, usage } = failure;
+    const { rank, code, message, usage } = failure;
     // What every rank says is no matter of one.
     const common = this.failures.length === this.spec.nproc && this.failures.every((other) => other.message === message);
-    console.error(`${this.spec.name}: ${common ? '' : `rank ${rank}: `}${message}${usage ? ' (see --help)' : ''}`);
+    this.spec.failed({ code, message: `${common ? '' : `rank ${rank}: `}${message}`, usage });
     return usage ? 2 : 1;
   }
 
@@ -145,7 +147,8 @@ class Launch {
       else if (message.type === 'lost') this.lostElsewhere(message.rank);
       else {
         rank.failed = true;
-        this.fail({ rank: rank.rank, message: message.message, usage: message.usage, consequence: message.code === 'rank_failed' });
+        const { code, message: text, usage } = message;
+        this.fail({ rank: rank.rank, code, message: text, usage, consequence: code === 'rank_failed' });
       }
     });
     return new Promise((resolve) => {
@@ -161,8 +164,8 @@ class Launch {
 
   private gone(rank: Rank, how: string, code: number | null, signal: NodeJS.Signals | null): void {
     if (rank.failed || this.killed || code === 0) return;
-    if (code === 130 || code === 143) {
-      this.exitCode = this.stopping ? this.exitCode : code;
+    if (Object.values(exitCodes).includes(code ?? 0)) {
+      this.exitCode = this.stopping ? this.exitCode : code!;
       return;
     }
     // The signal came before it could listen: nothing is there to be saved.
@@ -170,6 +173,7 @@ class Launch {
     const hint = signal === 'SIGKILL' ? ": out of memory, or somebody's kill -9" : '';
     this.fail({
       rank: rank.rank,
+      code: 'rank_failed',
       message: `process ${rank.child.pid} ${how} ${this.at(rank)}${hint}; the last checkpoint is kept`,
       usage: false,
       consequence: false,
@@ -204,7 +208,7 @@ class Launch {
     const message =
       `${who} gave no sign of life for ${this.spec.watchdog} s ${this.at(latest)}: stopped, stuck, or its machine has ` +
       `gone; the last checkpoint is kept`;
-    this.fail({ rank, message, usage: false, consequence: false });
+    this.fail({ rank, code: 'rank_failed', message, usage: false, consequence: false });
     this.kill();
   }
 
@@ -230,10 +234,10 @@ class Launch {
    * hearing it again.
    */
   private stop(signal: NodeJS.Signals): void {
-    this.exitCode = signal === 'SIGINT' ? 130 : 143;
+    this.exitCode = exitCodes[signal]!;
     if (this.stopping) return this.kill();
     this.stopping = signal;
-    if (!this.spec.quiet) console.error(`\n${signal}: all ranks finish this step and save; once more to stop at once`);
+    this.spec.note(`${signal}: all ranks finish this step and save; once more to stop at once`);
     for (const rank of this.ranks) if (this.alive(rank)) rank.child.kill(signal);
   }
 }
@@ -246,7 +250,7 @@ export async function launch(spec: LaunchSpec): Promise<number> {
   const port = spec.masterPort ?? (spec.nnodes > 1 ? defaultPort : await freePort());
   if (spec.nodeRank > 0) {
     const first = spec.nodeRank * spec.nproc;
-    console.error(
+    spec.note(
       `ranks ${first} to ${first + spec.nproc - 1} of ${spec.nnodes * spec.nproc} are on this machine; rank 0 at ` +
         `${spec.masterAddr}:${port} reports`,
     );

@@ -11,9 +11,15 @@ const text = z.string().min(1);
 
 /** Every option of a LoRA fine-tuning once: type, default, heading and one line of help. The defaults are LLaVA's recipe. */
 export const loraSchema = z.strictObject({
-  model: option('Models', 'LLaVA-1.5 to tune, or the Vicuna that it starts from: a folder or a hub id', text, { everyday: true }),
+  model: option(
+    'Models',
+    "LLaVA-1.5 to tune, or the Vicuna that it starts from: a folder in its original layout or llava-hf's, or a hub id such as " +
+      'llava-hf/llava-1.5-7b-hf',
+    text,
+    { everyday: 'LLaVA-1.5, or Vicuna: a folder or a hub id' },
+  ),
   visionTower: option('Models', "CLIP to see with, such as OUT/export/hf of kuea-align (default: the model's own)", text.optional(), {
-    everyday: true,
+    everyday: "CLIP to see with (default: the model's own)",
   }),
   activation: option('Models', 'activation of a tower whose file does not say it', z.enum(['quick_gelu', 'gelu']).optional()),
   visionFeature: option(
@@ -27,20 +33,20 @@ export const loraSchema = z.strictObject({
     'Models',
     'how the frozen weights are kept; nf4: 4 bits a number, double quantisation (default: that of --precision)',
     z.enum(['fp32', 'bf16', 'fp16', 'nf4']).optional(),
-    { everyday: true },
+    { everyday: 'how the frozen weights are kept' },
   ),
 
   data: option(
     'Data',
     "conversations: llava-665k, a .json or .jsonl file of LLaVA's schema, or a .safetensors file of input_ids, labels and pixel_values",
     text,
-    { everyday: true },
+    { everyday: 'llava-665k, or a .json, .jsonl or .safetensors file' },
   ),
   images: option(
     'Data',
     "folder that the images' paths start from (default: $KUEA_DATA for llava-665k, else the file's folder)",
     text.optional(),
-    { everyday: true },
+    { everyday: "folder that the images' paths start from" },
   ),
   missing: option(
     'Data',
@@ -64,25 +70,29 @@ export const loraSchema = z.strictObject({
     'Data',
     'part of the samples, drawn by the seed, that is never trained on and gives the validation loss at every checkpoint',
     z.number().min(0).lt(1).default(0),
-    { everyday: true },
+    { everyday: 'part held out for a validation loss' },
   ),
   maxSkipped: option('Data', 'undecodable images to skip before giving up', natural.default(100)),
   workers: option('Data', 'images decoded at a time (default: what the cores can use)', count.optional()),
 
   adapter: option('Adapter', "adapter to start from, in PEFT's layout (default: a new one)", text.optional()),
   anyBase: option('Adapter', 'take the adapter although it was trained on another base', z.boolean().default(false)),
-  rank: option('Adapter', "rank of each pair of matrices (default: 128, or the adapter's)", count.optional(), { everyday: true }),
+  rank: option('Adapter', "rank of each pair of matrices (default: 128, or the adapter's)", count.optional(), {
+    everyday: 'rank of the adapter (default: 128)',
+  }),
   alpha: option('Adapter', "scale of the adapter, times the rank (default: 256, or the adapter's)", positive.optional()),
   dropout: option('Adapter', "probability of a zero in an adapter's input", z.number().min(0).lt(1).default(0.05)),
   freezeProjector: option('Adapter', "leave the projector as it is, as the paper's code did", z.boolean().default(false)),
 
   steps: option('Optimisation', 'updates to make (or give epochs)', count.optional(), { everyday: true }),
   epochs: option('Optimisation', 'passes over the samples (default: 1)', positive.optional(), { everyday: true }),
-  batchSize: option('Optimisation', 'samples of an update, over all ranks (default: 32 on each)', count.optional(), { everyday: true }),
-  microBatch: option('Optimisation', 'samples that a rank has in memory at a time (default: 1)', count.optional(), { everyday: true }),
-  gradAccum: option('Optimisation', 'micro-batches of an update, on each rank (default: what makes the batch, or 32)', count.optional(), {
-    everyday: true,
+  batchSize: option('Optimisation', 'samples of an update, over all ranks (default: 32 on each)', count.optional(), {
+    everyday: 'samples of an update, over all ranks (default: 32 on each)',
   }),
+  microBatch: option('Optimisation', 'samples that a rank has in memory at a time (default: 1)', count.optional(), {
+    everyday: 'samples in memory at a time (default: 1)',
+  }),
+  gradAccum: option('Optimisation', 'micro-batches of an update, on each rank (default: what makes the batch, or 32)', count.optional()),
   lossNormalisation: option(
     'Optimisation',
     "what an update's loss is the mean of: sample, each one's mean over its answer; token, every token alike; microbatch, each " +
@@ -108,7 +118,7 @@ export const loraSchema = z.strictObject({
     z.number().nonnegative().default(0),
   ),
   precision: option('Optimisation', 'arithmetic; what is trained is fp32 in both', z.enum(['fp32', 'bf16']).default('bf16'), {
-    everyday: true,
+    everyday: 'arithmetic',
   }),
   activationCheckpointing: option('Optimisation', 'compute each layer twice and keep its input alone', z.boolean().default(true), {
     formerly: ['gradientCheckpointing'],
@@ -119,7 +129,7 @@ export const loraSchema = z.strictObject({
   seed: option('Run', 'seed of the order, the new adapter and its dropout', natural.default(42)),
   resume: option('Run', 'go on from the newest checkpoint of the run', z.boolean().default(false), { everyday: true }),
   extend: option('Run', 'lengthen a finished run to the --steps or --epochs that are given now', z.boolean().default(false), {
-    everyday: true,
+    everyday: 'lengthen a finished run to --steps or --epochs',
   }),
   device: deviceOption,
   threads: option('Run', 'threads of the computation (default: all cores)', count.optional()),
@@ -130,7 +140,7 @@ export const loraSchema = z.strictObject({
     'Run',
     'print the recipe and the plan of the memory, and stop; of the model config.json will do',
     z.boolean().default(false),
-    { everyday: true },
+    { everyday: 'print the recipe and the memory, and stop' },
   ),
   cardGib: option('Run', "memory that the plan is compared with, in GiB (default: the machine's)", positive.optional()),
 });
