@@ -36,8 +36,6 @@ export const alignText: EventText<AlignEvent> = {
         return `resumed after step ${event.step}`;
       case 'validation':
         return `validation after step ${event.step}: loss ${short(event.val_loss)} on ${event.val_samples} images`;
-      case 'phase':
-      case 'tick':
       case 'checkpoint':
         return '';
       case 'export':

@@ -22,8 +22,6 @@ export const loraText: EventText<LoraEvent> = {
         return `resumed after step ${event.step}`;
       case 'validation':
         return `validation after step ${event.step}: loss ${short(event.val_loss)} on ${event.val_samples} samples`;
-      case 'phase':
-      case 'tick':
       case 'checkpoint':
         return '';
       case 'export':
