@@ -125,7 +125,7 @@ describe('kuea-align as a process', () => {
       .stdout.trim()
       .split('\n')
       .map((line) => (JSON.parse(line) as { type: string }).type);
-    expect([...new Set(events)]).to.deep.equal(['start', 'cache', 'step', 'checkpoint', 'export', 'done']);
+    expect([...new Set(events)]).to.deep.equal(['phase', 'start', 'cache', 'step', 'checkpoint', 'export', 'done']);
   });
 
   it('a cache is reused for another w, and made anew, with the reason, for another precision', () => {
