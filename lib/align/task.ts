@@ -63,9 +63,9 @@ export async function openTask(session: AlignSession, inputs: AlignInputs): Prom
 
 function taskOf({ config, folder, ranks }: AlignSession, inputs: AlignInputs, trainer: NativeTrainer): AlignTask {
   const { source, sampler, plan, student } = inputs;
-  const { lr: peak, scheduler, protocol } = config;
-  const schedule: Schedule = { lr: peak, scheduler, warmup: plan.warmup, first: protocol === 'kuea-release' ? 'peak' : 'step' };
   const meter = new Meter<'images'>();
+  const { lr, scheduler, protocol } = config;
+  const schedule: Schedule = { lr, scheduler, warmup: plan.warmup, first: protocol === 'kuea-release' ? 'peak' : 'step' };
   return {
     steps: plan.steps,
     restore: ({ path, step }) => (ranks.rank === 0 ? restoreTrainerState(trainer, path, step) : trainer.restore([], step)),

@@ -9,6 +9,8 @@ export interface Progress {
 }
 
 const longestBar = 30;
+/** With further fields beside it, and with the essential ones alone. */
+const roomyBar = 12;
 const shortestBar = 4;
 const gap = '  ';
 
@@ -24,18 +26,21 @@ export function shortDuration(seconds: number): string {
   return `${Math.floor(hours / 24)}d${two(hours % 24)}h`;
 }
 
+/** What fits a terminal's line together with the ^C that it may print there. */
+export const lineWidth = (columns: number) => columns - 3;
+
 /**
- * A bar that is at most `columns` - 1 wide, so that no terminal breaks it: steps, time left, loss, and further fields as far as they fit
- * whole. Where there is no room for both, the bar itself gives way before the loss.
+ * A bar that no terminal has to break: steps, time left, loss, and further fields as far as they fit whole. Where there is no room for
+ * both, the bar itself gives way before the loss.
  */
 export function barLine({ step, steps, remaining, fields }: Progress, columns: number): string {
-  const width = columns - 1;
+  const width = lineWidth(columns);
   const parts = [`${step}/${steps}`, ...(remaining === null ? [] : [`ETA ${shortDuration(remaining)}`]), ...fields];
   const essential = parts.length - Math.max(0, fields.length - 1);
   const text = (count: number) => parts.slice(0, count).join(gap);
   const room = (count: number) => width - text(count).length - gap.length;
   let count = parts.length;
-  while (count > essential && room(count) < shortestBar) count -= 1;
+  while (count > essential && room(count) < roomyBar) count -= 1;
   if (room(count) < shortestBar) {
     while (count > 1 && text(count).length > width) count -= 1;
     return text(count).slice(0, width);

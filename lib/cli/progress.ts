@@ -1,21 +1,11 @@
 import { formatDuration } from '../config/units.js';
-import { barLine, Eta, shortDuration } from './bar.js';
+import type { RunEvent, StepLine } from '../run/events.js';
+import { barLine, Eta, lineWidth, shortDuration } from './bar.js';
 import { type Output, output } from './output.js';
 
 /** What every program's events have in common. */
-interface StepEvent {
-  type: 'step';
-  step: number;
-  steps: number;
-  lr: number;
-}
-type CommonEvent =
-  | StepEvent
-  /** An update was made. */
-  | { type: 'tick'; step: number; steps: number }
-  /** What is being done when no updates are made. */
-  | { type: 'phase'; name: string }
-  | { type: 'warning'; message: string };
+type CommonEvent = Extract<RunEvent<unknown, StepLine>, { type: 'step' | 'tick' | 'phase' | 'warning' }>;
+type StepEvent = Extract<CommonEvent, { type: 'step' }>;
 type AnyEvent = { type: string } | CommonEvent;
 type StepOf<Event> = Extract<Event, { type: 'step' }>;
 type OwnOf<Event> = Exclude<Event, { type: CommonEvent['type'] }>;
@@ -105,7 +95,7 @@ function barPrinter<Event extends AnyEvent>(text: EventText<Event>, out: Output)
   const beginPhase = (name: string) => {
     stopPhase();
     const began = performance.now();
-    const draw = () => out.status(`${name} ... ${shortDuration((performance.now() - began) / 1000)}`.slice(0, out.columns - 1));
+    const draw = () => out.status(`${name} ... ${shortDuration((performance.now() - began) / 1000)}`.slice(0, lineWidth(out.columns)));
     draw();
     timer = setInterval(draw, 1000).unref();
   };

@@ -1,7 +1,10 @@
+import { inspect } from 'node:util';
+
 import { type Command, CommanderError } from 'commander';
 
 import { beginBeats, launched, tellFailure } from '../distributed/launched.js';
 import { KueaError } from '../errors.js';
+import { printableLines } from '../text/printable.js';
 import { type Failure, tellFailed } from './failure.js';
 import { surviveLostStreams } from './output.js';
 
@@ -33,7 +36,7 @@ export async function runCli(program: Command): Promise<void> {
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return;
     const failure = failureOf(error);
-    if (process.env['KUEA_DEBUG'] === '1') console.error(error);
+    if (process.env['KUEA_DEBUG'] === '1') process.stderr.write(`${printableLines(inspect(error))}\n`);
     if (launched) await tellFailure(failure.code, failure.message, failure.usage);
     else tellFailed(program.name(), failure, process.argv.includes('--json'));
     process.exitCode = failure.usage ? 2 : 1;

@@ -32,14 +32,14 @@ export function finetune(options: LoraOptions, { signal, ranks = oneRank }: { si
     if (!config.dryRun) return runSession(program, config, { emit, signal, ranks });
     const device = resolveDevice(config.device, loadAddon().info(), ranks.localRank);
     const planned = await orStopped(signal, planWithoutWeights(config, ranks.worldSize, device, signal));
-    if (planned) tellPlan(emit, planned);
+    if (planned) tellPlan(emit, planned.plan, planned.notes);
     return { ...program.stopped, interrupted: planned === null };
   });
 }
 
-function tellPlan(emit: (event: LoraEvent) => void, planned: { plan: LoraPlan; notes: string[] }): void {
-  emit({ type: 'start', ...planned });
-  for (const message of planned.plan.warnings) emit({ type: 'warning', message });
+function tellPlan(emit: (event: LoraEvent) => void, plan: LoraPlan, notes: string[]): void {
+  emit({ type: 'start', plan, notes });
+  for (const message of plan.warnings) emit({ type: 'warning', message });
 }
 
 const program: Program<LoraConfig, LoraInputs, LoraEvent, LoraResult> = {
@@ -52,7 +52,7 @@ const program: Program<LoraConfig, LoraInputs, LoraEvent, LoraResult> = {
     return openInputs(session);
   },
   work: async (session, inputs) => {
-    tellPlan(session.emit, { plan: inputs.plan, notes: [] });
+    tellPlan(session.emit, inputs.plan, []);
     return withOldName(await runTask(session, await openTask(session, inputs)));
   },
 };

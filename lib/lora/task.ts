@@ -51,9 +51,9 @@ function openTrainer({ config, device, ranks }: LoraSession, { llava, source, he
 }
 
 /** What the loader and the trainer must know alike about a micro-batch. */
-const slotOptions = ({ pack, microBatch: batchSize, maxLength }: LoraConfig, { patches }: LoraInputs['llava']) => ({
+const slotOptions = ({ pack, microBatch, maxLength }: LoraConfig, { patches }: LoraInputs['llava']) => ({
   packing: pack,
-  batchSize,
+  batchSize: microBatch,
   maxLength,
   patches,
 });

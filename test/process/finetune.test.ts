@@ -215,7 +215,7 @@ describe('kuea-lora as a process', () => {
       .stdout.trim()
       .split('\n')
       .map((line) => (JSON.parse(line) as { type: string }).type);
-    expect([...new Set(events)]).to.deep.equal(['start', 'validation', 'step', 'checkpoint', 'export', 'done']);
+    expect([...new Set(events)]).to.deep.equal(['phase', 'start', 'validation', 'step', 'checkpoint', 'export', 'done']);
   });
 
   it('plans a 7B from its config.json alone', () => {

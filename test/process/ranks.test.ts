@@ -174,10 +174,10 @@ describe('kuea-align on several ranks', () => {
     expect(await data.ended).to.equal(1);
     oneLine(data, /^kuea-align: .*nowhere/);
     expect(await flag.ended).to.equal(2);
-    oneLine(flag, /^kuea-align: expected number for watchdog, found "soon" \(see --help\)/);
+    oneLine(flag, /^kuea-align: expected a number for --watchdog, found "soon" \(see --help\)/);
     for (const [more, expected] of [
-      [['--nnodes', '2', '--node-rank', '2', '--master-addr', 'a'], /expected a nodeRank below nnodes \(2\), found 2/],
-      [['--nnodes', '2'], /expected masterAddr, the address of machine 0/],
+      [['--nnodes', '2', '--node-rank', '2', '--master-addr', 'a'], /expected a --node-rank below --nnodes \(2\), found 2/],
+      [['--nnodes', '2'], /expected --master-addr, the address of machine 0/],
       [['--batch-size', '1'], /expected an image for each of the 2 ranks, found a batch size of 1/],
     ] as const) {
       const run = launched('bad', ...more);

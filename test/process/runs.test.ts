@@ -125,7 +125,7 @@ describe('kuea-align as a process', () => {
       .stdout.trim()
       .split('\n')
       .map((line) => (JSON.parse(line) as { type: string }).type);
-    expect([...new Set(events)]).to.deep.equal(['start', 'cache', 'step', 'checkpoint', 'export', 'done']);
+    expect([...new Set(events)]).to.deep.equal(['phase', 'start', 'cache', 'step', 'checkpoint', 'export', 'done']);
   });
 
   it('a cache is reused for another w, and made anew, with the reason, for another precision', () => {
@@ -203,7 +203,7 @@ describe('kuea-align as a process', () => {
       [[...recipe('bad'), '--bach-size', '3'], 2, /unknown option --bach-size: did you mean --batch-size\?/],
       [[...recipe('bad'), '--set', 'weight_decai=1'], 2, /unknown option --weight-decai: did you mean --weight-decay\?/],
       [[...recipe('bad'), '--batch-size', 'many'], 2, /expected a number for --batch-size, found "many"/],
-      [[...recipe('bad'), '--steps', '3'], 2, /expected steps or epochs, found both/],
+      [[...recipe('bad'), '--steps', '3'], 2, /expected --steps or --epochs, found both/],
       [[...recipe('bad'), '--batch-size', '64'], 1, /expected at least one batch of 64 images, found 40/],
       [['--preset', 'vit-b-17', '--data', 'x', '--out', path('bad')], 2, /did you mean vit-b-16\?/],
     ];
