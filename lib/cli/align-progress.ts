@@ -35,7 +35,7 @@ export const alignText: EventText<AlignEvent> = {
       case 'phase':
       case 'tick':
       case 'checkpoint':
-        return '';
+        return event.warning ?? '';
       case 'export':
         return `exported ${event.layout}: ${event.path}`;
       case 'done': {

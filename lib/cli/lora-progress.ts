@@ -25,7 +25,7 @@ export const loraText: EventText<LoraEvent> = {
       case 'phase':
       case 'tick':
       case 'checkpoint':
-        return '';
+        return event.warning ?? '';
       case 'export':
         return `exported the adapter: ${event.path}`;
       case 'done': {

@@ -21,12 +21,6 @@ export function replaceWhole(out: string, make: Make): Promise<void> {
   return placeWhole(out, make, true);
 }
 
-/** As writeWhole, in place of what is there, which goes once the new one is whole. */
-export async function replaceWhole(out: string, make: (path: string) => Promise<void>): Promise<void> {
-  await rm(out, { recursive: true, force: true });
-  await make(out);
-}
-
 export function writeJson(folder: string, name: string, value: unknown): Promise<void> {
   return writeFile(join(folder, name), `${JSON.stringify(value, null, 2)}\n`);
 }

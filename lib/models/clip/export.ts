@@ -198,18 +198,11 @@ async function writeVisual(weights: WeightsFile, file: string, write: Write): Pr
 /**
  * Writes a CLIP in a layout, fp32: vision tower from the addon's parameters, text tower and companions from where `weights` came from. `hf`
  * and `open_clip` make the folder `out`, `openai` and `visual` the file `out`. Made beside its name and renamed, so `out` is whole or
- * absent; with replaceWhole for `place`, or what it was. Throws KueaError `not_exportable`, `no_text_tower`, `exists`, and what writing
- * throws (`disk_full`).
+ * absent. Throws KueaError `not_exportable`, `no_text_tower`, `exists`, and what writing throws (`disk_full`).
  */
-export async function exportWeights(
-  weights: WeightsFile,
-  layout: ExportLayout,
-  out: string,
-  write: Write,
-  place = writeWhole,
-): Promise<void> {
+export async function exportWeights(weights: WeightsFile, layout: ExportLayout, out: string, write: Write): Promise<void> {
   if (weights.arch.family !== 'clip') throw new KueaError('not_exportable', `expected a CLIP to export, found a DINOv2 in ${weights.ref}`);
-  await place(out, async (made) => {
+  await writeWhole(out, async (made) => {
     if (layout === 'hf' || layout === 'open_clip') await mkdir(made);
     await { hf: writeHf, open_clip: writeOpenClip, openai: writeOpenAi, visual: writeVisual }[layout](weights, made, write);
   });

@@ -58,17 +58,15 @@ function adapterConfig({ llava, rank, alpha, dropout }: AdapterInfo): Record<str
 /**
  * Writes what a trainer has trained to the new folder `out`, fp32: adapter_config.json and adapter_model.safetensors, which peft loads on
  * the same base; the projector, trained or not, as LLaVA's loader wants it (non_lora_trainables.bin) and in safetensors; and config.json of
- * the LLaVA that they make. `out` is whole or absent; with replaceWhole for `place`, or what it was. Throws KueaError `exists`,
- * `disk_full`.
+ * the LLaVA that they make. `out` is whole or absent. Throws KueaError `exists`, `disk_full`.
  */
 export async function writeAdapter(
   trainer: Pick<NativeLoraTrainer, 'parameters' | 'write'>,
   out: string,
   info: AdapterInfo,
-  place = writeWhole,
 ): Promise<void> {
   const { llava } = info;
-  await place(out, async (folder) => {
+  await writeWhole(out, async (folder) => {
     await mkdir(folder);
     const write = (file: string, entries: { name: string; shape: number[]; step: WriteStep }[], metadata: Record<string, string>) =>
       trainer.write(
