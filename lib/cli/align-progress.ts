@@ -34,6 +34,7 @@ export const alignText: EventText<AlignEvent> = {
         return `validation after step ${event.step}: loss ${short(event.val_loss)} on ${event.val_samples} images`;
       case 'phase':
       case 'tick':
+        return '';
       case 'checkpoint':
         return event.warning ?? '';
       case 'export':

@@ -24,6 +24,7 @@ export const loraText: EventText<LoraEvent> = {
         return `validation after step ${event.step}: loss ${short(event.val_loss)} on ${event.val_samples} samples`;
       case 'phase':
       case 'tick':
+        return '';
       case 'checkpoint':
         return event.warning ?? '';
       case 'export':
