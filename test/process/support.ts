@@ -8,7 +8,7 @@ export const root = packageRoot();
 export const program = join(root, 'dist/lib/cli/kuea-align.cjs');
 export const models = ['--student', join(root, 'configs/demo/clip'), '--teacher', join(root, 'configs/demo/dinov2')];
 
-/** A kuea-align that runs, and what it has said. */
+/** A program that runs, and what it has said. */
 export interface Started {
   child: ChildProcess;
   pid: number;
