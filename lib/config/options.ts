@@ -1,6 +1,7 @@
 import { z } from 'zod';
 
 import { KueaError } from '../errors.js';
+import { describe } from './arguments.js';
 import { nearest } from './keys.js';
 
 /** The headings of --help. */
@@ -28,8 +29,7 @@ function sentence(schema: z.ZodObject, issue: z.core.$ZodIssue, input: Record<st
   const found = input[key];
   if (found === undefined) return `${key} is missing: ${(schema.shape[key] as z.ZodType).meta()?.['help'] as string}`;
   return (
-    `${issue.message.replace(/^Invalid (input|option): /, '').replace(/, received \w+$/, '')} for ${key}, found ` +
-    `${JSON.stringify(found)}`
+    `${issue.message.replace(/^Invalid (input|option): /, '').replace(/, received \w+$/, '')} for ${key}, found ` + `${describe(found)}`
   );
 }
 
@@ -37,8 +37,10 @@ function sentence(schema: z.ZodObject, issue: z.core.$ZodIssue, input: Record<st
  * Checks options against a schema and fills in defaults. Throws KueaError: `unknown_option` (naming the nearest), `missing_option`,
  * `bad_option`.
  */
-export function parseOptions<Schema extends z.ZodObject>(schema: Schema, options: Record<string, unknown>): z.output<Schema> {
-  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+export function parseOptions<Schema extends z.ZodObject>(schema: Schema, options: object): z.output<Schema> {
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    throw new KueaError('bad_option', `expected an object of options, found ${describe(options)}`);
+  const given: Record<string, unknown> = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
   const parsed = schema.safeParse(given);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
