@@ -13,7 +13,7 @@ export { type Placement, placementOf } from './distributed/environment.js';
 export { type JoinOptions, withRanks } from './distributed/join.js';
 export type { Ranks } from './distributed/ranks.js';
 export { type Encoder, type OpenEncoderOptions, openEncoder } from './embed/encoder.js';
-export { KueaError } from './errors.js';
+export { KueaError, type KueaErrorCode } from './errors.js';
 export { type GenerateRequest, type Llava, type OpenLlavaOptions, openLlava } from './generate/llava.js';
 export type {
   LoraEvent,
