@@ -1,3 +1,6 @@
+// Consumers whose lib is older than `await using`, and who have no @types/node, get AsyncDisposable from here.
+/// <reference lib="esnext.disposable" preserve="true" />
+
 /** kuea: align a CLIP vision encoder to DINOv2, embed images with either, and tune and ask LLaVA, from Node. */
 export { type AlignRun, align } from './align/align.js';
 export type {
