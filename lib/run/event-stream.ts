@@ -15,13 +15,18 @@ export class EventStream<T> implements AsyncIterable<T> {
   private hasReader = false;
   private over: { error?: unknown } | undefined;
 
-  constructor(private readonly unread = Number.POSITIVE_INFINITY) {}
+  /** `outdates`: whether a new event makes the unread one before it worthless, whose place it then takes. */
+  constructor(
+    private readonly unread = Number.POSITIVE_INFINITY,
+    private readonly outdates: (newer: T, older: T) => boolean = () => false,
+  ) {}
 
   push(event: T): void {
     if (this.over) return;
     const reader = this.waiting.shift();
-    if (reader) reader.resolve({ value: event, done: false });
-    else if (this.queue.push(event) > this.unread) this.queue.shift();
+    if (reader) return reader.resolve({ value: event, done: false });
+    if (this.queue.length > 0 && this.outdates(event, this.queue.at(-1)!)) this.queue.pop();
+    if (this.queue.push(event) > this.unread) this.queue.shift();
   }
 
   end(): void {

@@ -84,32 +84,49 @@ describe('EventStream', () => {
 });
 
 describe('a run', () => {
+  const numbered = (step: number, type = 'step') => ({ type, step });
+
   it('goes on whether or not its events are read, and keeps the newest 10 000', async () => {
-    const run = startRun<number, string>(async (emit) => {
-      for (let i = 0; i < 25_000; i++) emit(i);
+    const run = startRun<ReturnType<typeof numbered>, string>(async (emit) => {
+      for (let i = 0; i < 25_000; i++) emit(numbered(i));
       return 'done';
     });
     expect(await run.result).to.equal('done');
     const read = await all(run);
-    expect([read.length, read[0], read.at(-1)]).to.deep.equal([10_000, 15_000, 24_999]);
+    expect([read.length, read[0]!.step, read.at(-1)!.step]).to.deep.equal([10_000, 15_000, 24_999]);
+  });
+
+  it('keeps one tick of those that nobody has read, and all other events', async () => {
+    const run = startRun<ReturnType<typeof numbered>, void>(async (emit) => {
+      emit(numbered(0, 'start'));
+      for (let i = 1; i <= 30_000; i++) {
+        emit(numbered(i, 'tick'));
+        if (i % 10_000 === 0) emit(numbered(i));
+      }
+    });
+    await run.result;
+    expect((await all(run)).map(({ type, step }) => `${type} ${step}`)).to.deep.equal([
+      'start 0',
+      ...[10_000, 20_000, 30_000].flatMap((i) => [`tick ${i}`, `step ${i}`]),
+    ]);
   });
 
   it('has one loop over its events at a time', async () => {
     let finish!: () => void;
-    const run = startRun<number, void>(async (emit) => {
-      emit(1);
+    const run = startRun<ReturnType<typeof numbered>, void>(async (emit) => {
+      emit(numbered(1));
       await new Promise<void>((resolve) => (finish = resolve));
     });
     const first = all(run);
     const second = await all(run).catch((error: unknown) => error);
     expect(second).to.be.instanceOf(KueaError).with.property('code', 'events_in_use');
     finish();
-    expect(await first).to.deep.equal([1]);
+    expect(await first).to.deep.equal([numbered(1)]);
   });
 
   it('that fails throws from its loop, too', async () => {
-    const run = startRun<number, void>(async (emit) => {
-      emit(1);
+    const run = startRun<ReturnType<typeof numbered>, void>(async (emit) => {
+      emit(numbered(1));
       throw new KueaError('disk_full', 'no');
     });
     expect(await run.result.catch((error: KueaError) => error.code)).to.equal('disk_full');
