@@ -1,3 +1,6 @@
+// Consumers whose lib is older than `await using`, and who have no @types/node, get AsyncDisposable from here.
+/// <reference lib="esnext.disposable" preserve="true" />
+
 /** kuea: align a CLIP vision encoder to DINOv2, embed images with either, and tune and ask LLaVA, from Node. */
 export { type AlignRun, align } from './align/align.js';
 export type {
@@ -13,7 +16,7 @@ export { type Placement, placementOf } from './distributed/environment.js';
 export { type JoinOptions, withRanks } from './distributed/join.js';
 export type { Ranks } from './distributed/ranks.js';
 export { type Encoder, type OpenEncoderOptions, openEncoder } from './embed/encoder.js';
-export { KueaError } from './errors.js';
+export { KueaError, type KueaErrorCode } from './errors.js';
 export { type GenerateRequest, type Llava, type OpenLlavaOptions, openLlava } from './generate/llava.js';
 export type {
   LoraEvent,

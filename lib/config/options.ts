@@ -1,8 +1,7 @@
-import { inspect } from 'node:util';
-
 import { z } from 'zod';
 
 import { KueaError } from '../errors.js';
+import { describe } from './arguments.js';
 import { nearest } from './keys.js';
 
 /** The headings of --help. */
@@ -76,12 +75,6 @@ function expectation(issue: z.core.$ZodIssue): string {
   }
 }
 
-/** A value as it is told, in one short line: a file's may be of any size, or hold itself. */
-const shown = (value: unknown) =>
-  typeof value === 'string' && value.length <= 80
-    ? JSON.stringify(value)
-    : inspect(value, { depth: 1, breakLength: Infinity, maxArrayLength: 8, maxStringLength: 80 });
-
 /** Expected and found, for one key, in one sentence. */
 function sentence(shape: Shape, issue: z.core.$ZodIssue, input: Record<string, unknown>, name: (key: string) => string): string {
   if (issue.code === 'unrecognized_keys') {
@@ -90,16 +83,16 @@ function sentence(shape: Shape, issue: z.core.$ZodIssue, input: Record<string, u
   }
   const key = String(issue.path[0] ?? '');
   if (input[key] === undefined) return `${name(key)} is missing: ${metaOf(shape[key]!).help}`;
-  return `expected ${expectation(issue)} for ${name(key)}, found ${shown(input[key])}`;
+  return `expected ${expectation(issue)} for ${name(key)}, found ${describe(input[key])}`;
 }
 
 /**
  * Options under the names that they have now; a former name is told to `warn`. Throws KueaError `bad_option` when an option is there under
  * both.
  */
-export function renameOptions(shape: Shape, options: Record<string, unknown>, telling: Telling = {}): Record<string, unknown> {
+export function renameOptions(shape: Shape, options: object, telling: Telling = {}): Record<string, unknown> {
   const { name = (key: string) => key, warn } = telling;
-  const renamed = { ...options };
+  const renamed: Record<string, unknown> = { ...options };
   for (const [key, schema] of Object.entries(shape)) {
     for (const old of metaOf(schema).formerly ?? []) {
       if (renamed[old] === undefined) continue;
@@ -117,11 +110,9 @@ export function renameOptions(shape: Shape, options: Record<string, unknown>, te
  * Checks options against a schema and fills in defaults; former names are taken, with a warning. Throws KueaError: `unknown_option` (naming
  * the nearest), `missing_option`, `bad_option`.
  */
-export function parseOptions<Schema extends z.ZodObject>(
-  schema: Schema,
-  options: Record<string, unknown>,
-  telling: Telling = {},
-): z.output<Schema> {
+export function parseOptions<Schema extends z.ZodObject>(schema: Schema, options: object, telling: Telling = {}): z.output<Schema> {
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    throw new KueaError('bad_option', `expected an object of options, found ${describe(options)}`);
   const shape = schema.shape as Shape;
   const { name = (key: string) => key } = telling;
   const given = Object.fromEntries(Object.entries(renameOptions(shape, options, telling)).filter(([, value]) => value !== undefined));

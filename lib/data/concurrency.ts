@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { setImmediate } from 'node:timers/promises';
 
 /** Threads of the libuv pool, on which files are read, images decoded and resampled. Fixed at the pool's first use; Node's default is 4. */
 export function poolThreads(): number {
@@ -29,23 +30,45 @@ export async function forEachConcurrently(count: number, limit: number, f: (i: n
   for (const result of settled) if (result.status === 'rejected') throw result.reason;
 }
 
-/** A queue of at most `limit` running tasks, first come, first served. */
+/**
+ * Lets tasks run as long as their weights sum to at most `capacity`, first come, first served: a heavy one that waits is not overtaken. One
+ * that is heavier than all of it runs alone.
+ */
 export class Limiter {
-  private running = 0;
-  private readonly waiting: (() => void)[] = [];
+  private used = 0;
+  private readonly waiting: { weight: number; begin: () => void }[] = [];
 
-  constructor(private readonly limit: number) {}
+  constructor(private readonly capacity: number) {}
 
-  async run<T>(task: () => Promise<T>): Promise<T> {
-    if (this.running < this.limit) this.running++;
-    else await new Promise<void>((resolve) => this.waiting.push(resolve));
+  async run<T>(task: () => Promise<T>, weight = 1): Promise<T> {
+    const taken = Math.min(weight, this.capacity);
+    const ready = new Promise<void>((begin) => this.waiting.push({ weight: taken, begin }));
+    this.admit();
+    await ready;
     try {
       return await task();
     } finally {
-      // The place goes to the next in line, if any, without becoming free in between.
-      const next = this.waiting.shift();
-      if (next) next();
-      else this.running--;
+      this.used -= taken;
+      this.admit();
     }
+  }
+
+  private admit(): void {
+    while (this.waiting.length > 0 && this.used + this.waiting[0]!.weight <= this.capacity) {
+      const { weight, begin } = this.waiting.shift()!;
+      this.used += weight;
+      begin();
+    }
+  }
+}
+
+/**
+ * Calls f(from, to) for slice after slice of [0, count), and lets the event loop turn between them: for loops over all pixels of an image,
+ * which may take seconds.
+ */
+export async function inSlices(count: number, size: number, f: (from: number, to: number) => void): Promise<void> {
+  for (let from = 0; from < count; from += size) {
+    if (from > 0) await setImmediate();
+    f(from, Math.min(from + size, count));
   }
 }

@@ -1,4 +1,4 @@
-import { KueaError } from '../errors.js';
+import { KueaError, type KueaErrorCode } from '../errors.js';
 import type { NativeProcessGroup } from '../native/addon.js';
 
 /** This process among all that train together. */
@@ -24,7 +24,7 @@ export async function gather<T>({ group }: Ranks, name: string, value: T): Promi
   return (await group.gather(name, JSON.stringify(value))).map((text) => JSON.parse(text) as T);
 }
 
-type Outcome<T> = { value: T } | { error: { code: string; message: string } };
+type Outcome<T> = { value: T } | { error: { code: KueaErrorCode; message: string } };
 
 /** What `make` gives on rank 0, where alone it is called, on every rank; its KueaError is thrown on every rank. */
 export async function fromRank0<T>(ranks: Ranks, name: string, make: () => Promise<T>): Promise<T> {

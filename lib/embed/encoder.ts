@@ -1,18 +1,38 @@
-import { preprocess } from '../data/images/preprocess.js';
-import { KueaError } from '../errors.js';
-import { type OpenWeightsOptions, openWeights } from '../models/open.js';
-import type { NativeEncoder, Precision } from '../native/addon.js';
+import { z } from 'zod';
+
+import { checkImages, checkRef, type ImageArgument } from '../config/arguments.js';
+import { deviceOption, parseOptions } from '../config/options.js';
+import { maxPixels } from '../data/images/decode.js';
+import { namingImage, preprocess } from '../data/images/preprocess.js';
+import { openWeights } from '../models/open.js';
+import type { Arch, ClipVisionArch, NativeEncoder, Precision } from '../native/addon.js';
 import { resolveDevice } from '../native/device.js';
+import { Lifetime } from '../native/lifetime.js';
 import { loadAddon } from '../native/load.js';
 
-export interface OpenEncoderOptions extends OpenWeightsOptions {
+export interface OpenEncoderOptions {
+  /** What it has to be: a CLIP or a DINOv2. Default: either. */
+  family?: Arch['family'] | undefined;
+  /** Activation of a CLIP whose file does not say it. One that contradicts the file is refused. */
+  activation?: ClipVisionArch['activation'] | undefined;
   /** Arithmetic of the blocks; weights and embeddings are fp32 in both. Default 'fp32'. */
-  precision?: Precision;
+  precision?: Precision | undefined;
   /** 'cpu' (the default), 'cuda' or 'cuda:N'. */
-  device?: string;
+  device?: string | undefined;
   /** Images encoded at a time. Default 32. */
-  batchSize?: number;
+  batchSize?: number | undefined;
+  /** Images of more pixels than this are refused as `undecodable_image`. Default, and at most: 178 956 970, as Pillow refuses them. */
+  maxPixels?: number | undefined;
 }
+
+const schema = z.strictObject({
+  family: z.enum(['clip', 'dinov2']).optional(),
+  activation: z.enum(['quick_gelu', 'gelu']).optional(),
+  precision: z.enum(['fp32', 'bf16']).default('fp32'),
+  device: deviceOption,
+  batchSize: z.int().positive().default(32),
+  maxPixels: z.int().positive().max(maxPixels).default(maxPixels),
+} satisfies Record<keyof OpenEncoderOptions, z.ZodType>);
 
 /** An open CLIP or DINOv2. Close it when done (`await using` does): its weights are outside the garbage collector's sight. */
 export interface Encoder extends AsyncDisposable {
@@ -22,52 +42,62 @@ export interface Encoder extends AsyncDisposable {
   readonly imageSize: number;
   /**
    * Embeddings of image files (paths) or encoded images (JPEG, PNG, WebP ... bytes), in the order given: fp32 [images.length, dim]
-   * row-major, un-normalised; CLIP's projected CLS, or DINOv2's normed CLS. Rejects with KueaError `undecodable_image`, naming which one.
+   * row-major, un-normalised; CLIP's projected CLS, or DINOv2's normed CLS. Calls may run side by side: how much of their images is in
+   * memory at a time is bounded over all of them. Rejects with KueaError `bad_option`, `closed`, or `undecodable_image`, which names the
+   * first that is.
    */
   encodeImages(images: readonly (string | Uint8Array)[]): Promise<Float32Array>;
-  /** Waits for what runs, then frees the model. Idempotent. */
+  /** Waits for the calls that run, then frees the model; later calls reject with KueaError `closed`. Idempotent. */
   close(): Promise<void>;
 }
 
 /**
  * Opens a CLIP vision tower or a DINOv2 from a Hugging Face folder, a single file or a hub id. Images are preprocessed as the model's
- * preprocessor_config.json says, else shortest side to the model's size and centre crop, with Pillow's bicubic bit for bit.
+ * preprocessor_config.json says, else shortest side to the model's size and centre crop, with Pillow's bicubic bit for bit. Throws
+ * KueaError: `bad_option`, `unknown_option`, `no_device`, and what openWeights throws.
  */
 export async function openEncoder(ref: string, options: OpenEncoderOptions = {}): Promise<Encoder> {
-  const { precision = 'fp32', device = 'cpu', batchSize = 32, ...weightsOptions } = options;
-  if (!Number.isInteger(batchSize) || batchSize < 1)
-    throw new KueaError('bad_option', `expected a whole number of at least 1 for batchSize, found ${batchSize}`);
-  const weights = await openWeights(ref, weightsOptions);
-  const { arch, mean, std, plan, preprocessing } = weights;
+  const { precision, device, batchSize, maxPixels: most, ...weightsOptions } = parseOptions(schema, options);
+  const { arch, mean, std, plan, preprocessing } = await openWeights(checkRef(ref), weightsOptions);
   const addon = loadAddon();
   const native = await addon.openEncoder({ arch, weights: plan, mean, std, precision, device: resolveDevice(device, addon.info()) });
-  return new ImageEncoder(native, { ...preprocessing, mode: 'exact' }, batchSize);
+  return new ImageEncoder(native, { ...preprocessing, mode: 'exact' }, batchSize, most);
 }
 
 class ImageEncoder implements Encoder {
   readonly dim: number;
   readonly imageSize: number;
+  private readonly lifetime: Lifetime;
 
   constructor(
     private readonly native: NativeEncoder,
     private readonly preprocessing: { resize: number; crop: number; mode: 'exact' },
     private readonly batchSize: number,
+    private readonly maxPixels: number,
   ) {
     this.dim = native.dim;
     this.imageSize = preprocessing.crop;
+    this.lifetime = new Lifetime('encoder', () => native.close());
   }
 
-  async encodeImages(images: readonly (string | Uint8Array)[]): Promise<Float32Array> {
+  async encodeImages(images: readonly ImageArgument[]): Promise<Float32Array> {
+    const checked = checkImages(images);
+    return this.lifetime.run(() => this.encode(checked));
+  }
+
+  private async encode(images: readonly ImageArgument[]): Promise<Float32Array> {
     const result = new Float32Array(images.length * this.dim);
-    // The next batch is decoded while this one is encoded.
-    let next = this.decode(images.slice(0, this.batchSize), 0);
+    let pixels = await this.decode(images, 0);
     for (let start = 0; start < images.length; start += this.batchSize) {
-      const pixels = await next;
-      const end = start + this.batchSize;
-      const encoded = this.native.encode(pixels, pixels.length / this.imageBytes, this.imageSize);
-      next = this.decode(images.slice(end, end + this.batchSize), end);
-      const [embeddings] = await Promise.all([encoded, next]);
-      result.set(embeddings, start * this.dim);
+      // The next batch is decoded while this one is encoded. Both end before the call does, whatever fails: close() waits for them.
+      const [encoded, decoded] = await Promise.allSettled([
+        this.native.encode(pixels, pixels.length / this.imageBytes, this.imageSize),
+        this.decode(images, start + this.batchSize),
+      ]);
+      if (encoded.status === 'rejected') throw encoded.reason;
+      if (decoded.status === 'rejected') throw decoded.reason;
+      result.set(encoded.value, start * this.dim);
+      pixels = decoded.value;
     }
     return result;
   }
@@ -76,24 +106,23 @@ class ImageEncoder implements Encoder {
     return 3 * this.imageSize * this.imageSize;
   }
 
-  private async decode(images: readonly (string | Uint8Array)[], first: number): Promise<Uint8Array> {
-    const pixels = new Uint8Array(images.length * this.imageBytes);
-    await Promise.all(
-      images.map(async (image, i) => {
-        try {
-          await preprocess(image, this.preprocessing, pixels, i * this.imageBytes);
-        } catch (error) {
-          const name = typeof image === 'string' ? image : `image ${first + i}`;
-          if (error instanceof KueaError) throw new KueaError(error.code, `${name}: ${error.message}`, { cause: error });
-          throw error;
-        }
-      }),
+  /** Pixels of the batch that begins at image `start`: uint8 [n, 3, imageSize, imageSize]. */
+  private async decode(images: readonly ImageArgument[], start: number): Promise<Uint8Array> {
+    const batch = images.slice(start, start + this.batchSize);
+    const pixels = new Uint8Array(batch.length * this.imageBytes);
+    const settled = await Promise.allSettled(
+      batch.map((image, i) =>
+        preprocess(image, this.preprocessing, pixels, i * this.imageBytes, this.maxPixels).catch(
+          namingImage(typeof image === 'string' ? image : `image ${start + i}`),
+        ),
+      ),
     );
+    for (const one of settled) if (one.status === 'rejected') throw one.reason;
     return pixels;
   }
 
   close(): Promise<void> {
-    return this.native.close();
+    return this.lifetime.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -26,6 +26,28 @@ export function buildRecord(root = packageRoot()): BuildRecord {
   return JSON.parse(readFileSync(file, 'utf8')) as BuildRecord;
 }
 
+/** What libgomp and libtorch read from the environment when they are loaded, where the user has not said it. */
+function settings(): Record<string, string> {
+  const { OMP_WAIT_POLICY: waiting, GOMP_SPINCOUNT: spins, TORCH_CPP_LOG_LEVEL: level } = process.env;
+  return {
+    // libgomp's waiting threads spin for milliseconds by default, and starve whatever else wants the cores: the decoders of this very
+    // process, or a second run. A short spin keeps the speed of a machine that is ours alone.
+    ...(waiting === undefined && spins === undefined ? { GOMP_SPINCOUNT: '3000' } : {}),
+    // c10d tells of each failed connection on stderr, pages of it; every failure that matters becomes an error of ours.
+    ...(level === undefined ? { TORCH_CPP_LOG_LEVEL: 'FATAL' } : {}),
+  };
+}
+
+/** Runs `load` with these variables set, and takes them away again: the environment, and what child processes inherit, is the host's. */
+function withEnvironment<T>(variables: Record<string, string>, load: () => T): T {
+  Object.assign(process.env, variables);
+  try {
+    return load();
+  } finally {
+    for (const name of Object.keys(variables)) delete process.env[name];
+  }
+}
+
 let loaded: Addon | undefined;
 
 /**
@@ -51,13 +73,10 @@ export function loadAddon(): Addon {
       `the native addon was linked with libtorch in ${record.libtorch.prefix}, which is no longer there: ${remedy}`,
     );
   }
-  // libgomp reads this when it is loaded. Its waiting threads spin for milliseconds by default, and starve whatever else wants the cores:
-  // the decoders of this very process, or a second run. A short spin keeps the speed of a machine that is ours alone.
-  if (process.env['OMP_WAIT_POLICY'] === undefined) process.env['GOMP_SPINCOUNT'] ??= '3000';
-  // c10d tells of each failed connection on stderr, pages of it; every failure that matters becomes an error of ours.
-  process.env['TORCH_CPP_LOG_LEVEL'] ??= 'FATAL';
   try {
-    const addon = (require('node-gyp-build') as (root: string) => Addon & { useErrorClass(c: typeof KueaError): void })(root);
+    const addon = withEnvironment(settings(), () =>
+      (require('node-gyp-build') as (root: string) => Addon & { useErrorClass(c: typeof KueaError): void })(root),
+    );
     addon.useErrorClass(KueaError);
     loaded = addon;
     return addon;

@@ -114,8 +114,8 @@ export function encodeConversation(tokenizer: TextTokenizer, turns: readonly Tur
 
 /**
  * Ids of a question up to "ASSISTANT:", for generation. `image` puts one image before it, wherever or whether the question names its place;
- * `system: false` leaves the system's sentence out, as llava-hf's model cards do. Throws KueaError `bad_prompt` when the question names
- * several images.
+ * `system: false` leaves the system's sentence out, as llava-hf's model cards do. Throws KueaError `bad_prompt` when the question is empty
+ * or names several images.
  */
 export function encodePrompt(
   tokenizer: TextTokenizer,
@@ -125,6 +125,8 @@ export function encodePrompt(
   const places = question.split(placeholder).length - 1;
   if (image && places > 1)
     throw new KueaError('bad_prompt', `expected ${placeholder} at most once in the question, found it ${places} times`);
+  if ((image ? question.replaceAll(placeholder, '') : question).trim() === '')
+    throw new KueaError('bad_prompt', `expected a question, found ${JSON.stringify(question)}: ask something`);
   const asked = image ? imageFirst(places === 1 ? question : placeholder + question) : question;
   return [tokenizer.bos, ...encodePieces(tokenizer, `${opening ? `${system} ` : ''}USER: ${asked} ASSISTANT:`, image)];
 }

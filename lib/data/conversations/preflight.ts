@@ -3,6 +3,7 @@ import { isAbsolute, join, normalize } from 'node:path';
 
 import { forEachConcurrently } from '../concurrency.js';
 import { decode } from '../images/decode.js';
+import { withImage } from '../images/in-work.js';
 
 /** Why the image at `path` cannot be used, or null. */
 async function fault(folder: string, path: string, verify: boolean): Promise<string | null> {
@@ -13,7 +14,7 @@ async function fault(folder: string, path: string, verify: boolean): Promise<str
   if (!found.isFile()) return 'no file but something else of that name';
   if (found.size === 0) return 'an empty file';
   if (!verify) return null;
-  return decode(file).then(
+  return withImage(file, decode).then(
     () => null,
     (error: Error) => error.message,
   );

@@ -2,11 +2,8 @@ import sharp, { type Sharp, type SharpOptions } from 'sharp';
 
 import { KueaError, reason } from '../../errors.js';
 import { readRegular, UnfitFile } from '../../regular-file.js';
+import { inSlices } from '../concurrency.js';
 import { type ImageFormat, pngGrey, sniff } from './sniff.js';
-
-// Parallelism comes from many images at a time, each on one thread of the libuv pool; a cache of decoded operations would only hold memory.
-sharp.cache(false);
-sharp.concurrency(1);
 
 /** Decoded image: uint8 [height, width, channels]. Grey images may stay at one channel, which stands for three equal ones. */
 export interface Pixels {
@@ -15,6 +12,9 @@ export interface Pixels {
   height: number;
   channels: 1 | 3;
 }
+
+/** Pixels that are converted here between two turns of the event loop: some milliseconds. */
+const slice = 2 ** 20;
 
 /** Images of more pixels are refused, as Pillow refuses them (twice its MAX_IMAGE_PIXELS). */
 export const maxPixels = 178_956_970;
@@ -82,14 +82,17 @@ async function cmyk(bytes: Uint8Array): Promise<Pixels> {
     .toColourspace('cmyk')
     .raw()
     .toBuffer({ resolveWithObject: true });
-  const pixels = new Uint8Array(info.width * info.height * 3);
-  for (let from = 0, to = 0; from < data.length; from += 4) {
-    const light = 255 - data[from + 3]!;
-    for (let c = 0; c < 3; c++) {
-      const product = data[from + c]! * light + 128;
-      pixels[to++] = Math.max(0, light - (((product >> 8) + product) >> 8));
+  const count = info.width * info.height;
+  const pixels = new Uint8Array(count * 3);
+  await inSlices(count, slice, (first, end) => {
+    for (let from = 4 * first, to = 3 * first; from < 4 * end; from += 4) {
+      const light = 255 - data[from + 3]!;
+      for (let c = 0; c < 3; c++) {
+        const product = data[from + c]! * light + 128;
+        pixels[to++] = Math.max(0, light - (((product >> 8) + product) >> 8));
+      }
     }
-  }
+  });
   return { data: pixels, width: info.width, height: info.height, channels: 3 };
 }
 
@@ -101,7 +104,11 @@ async function grey16(bytes: Uint8Array): Promise<Pixels> {
     .raw({ depth: 'ushort' })
     .toBuffer({ resolveWithObject: true });
   const samples = new Uint16Array(data.buffer, data.byteOffset, info.width * info.height);
-  return { data: Uint8Array.from(samples, (v) => Math.min(v, 255)), width: info.width, height: info.height, channels: 1 };
+  const pixels = new Uint8Array(samples.length);
+  await inSlices(samples.length, slice, (from, to) => {
+    for (let i = from; i < to; i++) pixels[i] = Math.min(samples[i]!, 255);
+  });
+  return { data: pixels, width: info.width, height: info.height, channels: 1 };
 }
 
 /** Only TIFFs whose pixels are known to equal Pillow's: 8 bits, grey or RGB. */
@@ -126,7 +133,8 @@ function withoutTransparency(gif: Uint8Array): Uint8Array {
   return bytes;
 }
 
-function undecodable(found: string, cause?: unknown): KueaError {
+/** The error for an image that cannot be decoded, or is not to be. */
+export function undecodable(found: string, cause?: unknown): KueaError {
   return new KueaError('undecodable_image', `expected an image that can be decoded (JPEG, PNG, WebP, GIF, TIFF), ${found}`, { cause });
 }
 

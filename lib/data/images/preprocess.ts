@@ -2,8 +2,9 @@ import type { Sharp } from 'sharp';
 
 import { KueaError } from '../../errors.js';
 import { loadAddon } from '../../native/load.js';
-import { asUndecodable, decode, openImage, type Pixels, readImage } from './decode.js';
+import { asUndecodable, decode, openImage, type Pixels } from './decode.js';
 import { cropWindow, type Preprocessing, type Window } from './geometry.js';
+import { withImage } from './in-work.js';
 import type { ImageFormat } from './sniff.js';
 
 /** The kernel counts pixels along a side in 32 bits. */
@@ -11,15 +12,22 @@ const longestSide = 2 ** 31 - 1;
 
 /**
  * Decodes an image (its path, or its bytes), resizes its shortest side and crops its centre, and writes uint8 [3, crop, crop] (RGB planes)
- * into `target` at `offset`. Throws KueaError `undecodable_image`. In exact mode the result equals Pillow's and torchvision's.
+ * into `target` at `offset`. Throws KueaError `undecodable_image`, also for an image of more than `most` pixels. In exact mode the result
+ * equals Pillow's and torchvision's. Images in work are bounded over the whole process: see `withImage`.
  */
-export async function preprocess(image: string | Uint8Array, preprocessing: Preprocessing, target: Uint8Array, offset = 0): Promise<void> {
-  if (preprocessing.mode === 'fast') {
-    const { bytes, format } = await readImage(image);
-    if (isPlain(format) && preprocessing.crop <= preprocessing.resize) return fast(bytes, preprocessing, target, offset);
-    image = bytes;
-  }
-  await cropTo(await decode(image), preprocessing, target, offset);
+export function preprocess(
+  image: string | Uint8Array,
+  preprocessing: Preprocessing,
+  target: Uint8Array,
+  offset = 0,
+  most?: number,
+): Promise<void> {
+  const work = async (bytes: Uint8Array, format: ImageFormat) => {
+    if (preprocessing.mode === 'fast' && isPlain(format) && preprocessing.crop <= preprocessing.resize)
+      return fast(bytes, preprocessing, target, offset);
+    await cropTo(await decode(bytes), preprocessing, target, offset);
+  };
+  return withImage(image, work, most);
 }
 
 /**
@@ -35,6 +43,13 @@ export async function cropTo(
   const window = cropWindow(pixels.width, pixels.height, preprocessing);
   if (Math.max(window.resizedWidth, window.resizedHeight) > longestSide) throw insane(pixels);
   await resample(pixels, window, target, offset);
+}
+
+/** Puts an image's name before what is wrong with it: a rejection handler. */
+export function namingImage(name: string): (error: unknown) => never {
+  return (error) => {
+    throw error instanceof KueaError ? new KueaError(error.code, `${name}: ${error.message}`, { cause: error }) : error;
+  };
 }
 
 /** The error for an image of which one side is out of all proportion. */

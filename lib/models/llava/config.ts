@@ -8,6 +8,8 @@ import type { LlavaLayout } from './keys.js';
 /** What config.json says of a LLaVA beyond its shapes. */
 export interface LlavaConfig {
   llama: LlamaArch;
+  /** Tokens that the language model was made for: question, image and answer. */
+  context: number;
   /** 'pad': images are squared before they are resized; null: the image processor's config says. */
   aspect: 'pad' | 'crop' | null;
   /** The CLIP that belongs to it, when it is not in the file: a hub id or a path. */
@@ -63,6 +65,9 @@ function ropeTheta(ref: string, config: Json): number {
   return positive(`config.json of ${ref}`, { rope_theta: theta ?? config['rope_theta'] }, 'rope_theta', 10000);
 }
 
+/** Longest sequence, with LlamaConfig's default. */
+const contextOf = (ref: string, config: Json) => positive(ref, config, 'max_position_embeddings', 2048);
+
 /** A LLaMA's shape from its config, with Hugging Face's LlamaConfig's defaults. */
 function llamaArch(ref: string, config: Json): LlamaArch {
   check(ref, config, language);
@@ -94,6 +99,7 @@ export function readLlavaConfig(ref: string, config: Json, layout: LlavaLayout, 
     check(ref, section(where, config, 'vision_config'), { model_type: ['clip_vision_model', undefined] });
     return {
       llama: llamaArch(ref, text),
+      context: contextOf(ref, text),
       aspect: null,
       visionTower: null,
       imageToken: count(where, config, config['image_token_id'] === undefined ? 'image_token_index' : 'image_token_id', 32000),
@@ -103,11 +109,13 @@ export function readLlavaConfig(ref: string, config: Json, layout: LlavaLayout, 
   check(ref, config, { model_type: ['llava', 'llava_llama', 'llava-l', 'llama'] });
   const llama = llamaArch(ref, config);
   const images = config['model_type'] === 'llama' ? fallback : config;
-  if (!images) return { llama, aspect: 'pad', visionTower: null, imageToken: undefined, feature: undefined };
+  const context = contextOf(ref, config);
+  if (!images) return { llama, context, aspect: 'pad', visionTower: null, imageToken: undefined, feature: undefined };
   check(ref, images, original);
   const tower = images['mm_vision_tower'];
   return {
     llama,
+    context,
     aspect: images['image_aspect_ratio'] === 'pad' ? 'pad' : 'crop',
     visionTower: typeof tower === 'string' ? tower : null,
     imageToken: undefined,

@@ -47,6 +47,8 @@ export interface LlavaWeights {
   /** How an image is prepared, and the tokens that it becomes. */
   image: ImageGeometry;
   patches: number;
+  /** Tokens that the language model was made for: question, image and answer. */
+  context: number;
   /** Id that marks an image feature in tokens of others; the original layout has none. */
   imageToken: number | undefined;
   /** The adapter and its load plan (LlavaSpec.lora.weights). */
@@ -121,6 +123,7 @@ export async function openLlava(ref: string, options: OpenLlavaOptions = {}): Pr
     dtype: language.find(({ parameter }) => parameter.endsWith('q_proj.weight'))!.source.dtype,
     image: { size: tower.size, aspect: settings.aspect ?? (preprocessor?.['do_pad'] === true ? 'pad' : 'crop') },
     patches: (tower.size / tower.arch.patchSize) ** 2,
+    context: settings.context,
     imageToken: settings.imageToken,
     adapter: adapter && { ...adapter, weights: planAdapter(adapter, llama) },
   };

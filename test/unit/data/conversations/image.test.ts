@@ -5,7 +5,9 @@ import { gunzipSync } from 'node:zlib';
 import { expect } from 'chai';
 import sharp from 'sharp';
 
+import { defaultConcurrency } from '../../../../lib/data/concurrency.js';
 import { prepareImage } from '../../../../lib/data/conversations/image.js';
+import { pixelsInWork, withImage } from '../../../../lib/data/images/in-work.js';
 import { failure, golden, goldenJson } from '../images/support.js';
 
 describe('prepareImage', () => {
@@ -40,6 +42,41 @@ describe('prepareImage', () => {
     expect(await red(2, 5, 5)).to.deep.equal([122, 0, 0, 122, 122]);
     expect(await red(5, 2, 5)).to.deep.equal([122, 0, 0, 122, 122]);
   });
+
+  it('pads large images slice by slice, all of them', async () => {
+    const [width, side] = [1000, 1200];
+    const image = await sharp({ create: { width, height: side, channels: 3, background: '#000' } })
+      .png({ compressionLevel: 1 })
+      .toBuffer();
+    const target = new Uint8Array(3 * side * side);
+    // At its own size the resize changes nothing.
+    await prepareImage(image, { size: side, aspect: 'pad' }, target);
+    for (const [plane, colour] of [122, 116, 104].entries())
+      for (let i = 0; i < side * side; i++) {
+        const inside = i % side >= 100 && i % side < 1100;
+        if (target[plane * side * side + i] !== (inside ? 0 : colour)) expect.fail(`plane ${plane}, pixel ${i} is ${target[i]}`);
+      }
+  });
+
+  it('counts a strip as large as its square', async () => {
+    const strip = await sharp({ create: { width: 13000, height: 1, channels: 3, background: '#123' } })
+      .png()
+      .toBuffer();
+    let done = false;
+    const squared = prepareImage(strip, { size: 28, aspect: 'pad' }, new Uint8Array(3 * 28 * 28)).then(() => (done = true));
+    // There is room for this and the strip as it is, but not for this and its square.
+    const room = pixelsInWork(defaultConcurrency()) - 100 * 13000;
+    await withImage(
+      strip,
+      async () => {
+        await new Promise((resolve) => setImmediate(resolve));
+        expect(done).to.equal(true);
+      },
+      undefined,
+      () => room,
+    );
+    await squared;
+  }).timeout(60_000);
 
   it('refuses a strip whose square would not fit', async () => {
     const strip = await sharp({ create: { width: 20000, height: 1, channels: 3, background: '#123' } })

@@ -303,7 +303,7 @@ describe('MicroBatchLoader', () => {
       const source = testSource(60);
       const controller = new AbortController();
       const o = options(source, { signal: controller.signal });
-      const reason = new KueaError('interrupted', 'stop');
+      const reason = new KueaError('stopped', 'stop');
       if (when === 'before') controller.abort(reason);
       const ended = failure(
         (async () => {
@@ -373,7 +373,7 @@ describe('MicroBatchLoader', () => {
     expect((await failure(consume(options(source)))).code).to.equal('data_changed');
     const copying = testSource(12);
     const plain = copying.read.bind(copying);
-    copying.read = async (i) => ({ ...(await plain(i)), copyPixels: () => Promise.reject(new KueaError('disk_gone', 'no')) });
-    expect((await failure(consume(options(copying)))).code).to.equal('disk_gone');
+    copying.read = async (i) => ({ ...(await plain(i)), copyPixels: () => Promise.reject(new KueaError('disk_full', 'no')) });
+    expect((await failure(consume(options(copying)))).code).to.equal('disk_full');
   });
 });

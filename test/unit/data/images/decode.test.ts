@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import { crc32, deflateSync } from 'node:zlib';
+
 import { expect } from 'chai';
 import sharp from 'sharp';
 
@@ -16,6 +18,19 @@ function rgb({ data, channels }: Pixels): Uint8Array {
   const result = new Uint8Array(3 * data.length);
   data.forEach((value, i) => result.fill(value, 3 * i, 3 * i + 3));
   return result;
+}
+
+/** A PNG of these chunks. */
+function png(chunks: Record<string, Buffer>): Buffer {
+  const parts = Object.entries(chunks).map(([name, data]) => {
+    const chunk = Buffer.alloc(data.length + 12);
+    chunk.writeUInt32BE(data.length, 0);
+    chunk.write(name, 4, 'latin1');
+    chunk.set(data, 8);
+    chunk.writeUInt32BE(crc32(chunk.subarray(4, data.length + 8)), data.length + 8);
+    return chunk;
+  });
+  return Buffer.concat([Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), ...parts]);
 }
 
 describe('decode', () => {
@@ -77,6 +92,29 @@ describe('decode', () => {
       expect((await failure(decode(new Uint8Array(0)))).message).to.include('an empty file');
     });
   });
+
+  it('converts large images slice by slice, all of them', async () => {
+    const [width, height] = [1500, 1000];
+    const value = (i: number) => i % 400;
+    const rows = Buffer.alloc(height * (1 + 2 * width));
+    for (let i = 0; i < width * height; i++) rows.writeUInt16BE(value(i), 2 * i + Math.floor(i / width) + 1);
+    const header = Buffer.alloc(13);
+    header.writeUInt32BE(width, 0);
+    header.writeUInt32BE(height, 4);
+    header.set([16, 0], 8);
+    const grey = await decode(png({ IHDR: header, IDAT: deflateSync(rows, { level: 1 }), IEND: Buffer.alloc(0) }));
+    expect(grey.data).to.have.length(width * height);
+    grey.data.forEach((found, i) => found === Math.min(value(i), 255) || expect.fail(`pixel ${i} is ${found}`));
+
+    const ink = await sharp({ create: { width, height, channels: 3, background: '#456' } })
+      .toColourspace('cmyk')
+      .jpeg()
+      .toBuffer();
+    const { data } = await decode(ink);
+    expect(data).to.have.length(3 * width * height);
+    for (let i = 3; i < data.length; i += 3)
+      if (data[i] !== data[0] || data[i + 1] !== data[1] || data[i + 2] !== data[2]) expect.fail(`pixel ${i / 3} differs`);
+  }).timeout(60_000);
 
   it('refuses a 20000 x 20000 image by its header', async () => {
     const black = { create: { width: 200, height: 200, channels: 3 as const, background: 'black' } };

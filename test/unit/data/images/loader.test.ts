@@ -197,7 +197,7 @@ describe('Loader', () => {
       const controller = new AbortController();
       const o = options(source, { signal: controller.signal });
       const loader = new Loader(o);
-      const reason = new KueaError('interrupted', 'stop');
+      const reason = new KueaError('stopped', 'stop');
       if (when === 'before') controller.abort(reason);
       const batches = loader[Symbol.asyncIterator]();
       if (when === 'while no slot is free') {
@@ -219,8 +219,8 @@ describe('Loader', () => {
   it('passes other errors on, the first one', async () => {
     const source = await memorySource();
     const read = source.read.bind(source);
-    source.read = (i) => (i === 5 ? Promise.reject(new KueaError('disk_gone', 'no')) : read(i));
-    expect((await failure(consume(options(source)))).code).to.equal('disk_gone');
+    source.read = (i) => (i === 5 ? Promise.reject(new KueaError('disk_full', 'no')) : read(i));
+    expect((await failure(consume(options(source)))).code).to.equal('disk_full');
   });
 
   it('copies ready pixels straight into the slot', async () => {
