@@ -8,6 +8,8 @@ import { KueaError } from '../errors.js';
 export function describe(value: unknown): string {
   if (value instanceof URL) return 'a URL (fileURLToPath gives its path)';
   if (typeof value === 'function') return 'a function';
+  // JSON has no NaN.
+  if (typeof value === 'number') return String(value);
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
     const { name } = (value as { constructor?: { name?: string } }).constructor ?? {};
     if (name && name !== 'Object') return `a value of class ${name}`;

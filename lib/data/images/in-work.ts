@@ -8,12 +8,14 @@ import type { ImageFormat } from './sniff.js';
  */
 export const pixelsInWork = (images: number) => Math.max(maxPixels, images * 2 ** 24);
 
-/** Made at the first image: the size of the libuv pool is not fixed before. */
 let limits: { images: Limiter; pixels: Limiter } | undefined;
 
+/** Made at the first image: the size of the libuv pool is not fixed before. */
 function processLimits(): { images: Limiter; pixels: Limiter } {
+  if (limits) return limits;
   const images = defaultConcurrency();
-  return (limits ??= { images: new Limiter(images), pixels: new Limiter(pixelsInWork(images)) });
+  limits = { images: new Limiter(images), pixels: new Limiter(pixelsInWork(images)) };
+  return limits;
 }
 
 /** Sides of an image by its header; 0 when that is damaged, which decoding will say. */

@@ -105,6 +105,7 @@ describe('openEncoder', () => {
   it('says which value is none of an option', async () => {
     expect(await refusal({ precision: 'fp16' })).to.match(/^bad_option: .*precision.*"fp16"/);
     expect(await refusal({ batchSize: 0 })).to.match(/^bad_option: .*batchSize.*0/);
+    expect(await refusal({ batchSize: Number.NaN })).to.match(/^bad_option: .*batchSize.*NaN/);
     expect(await refusal({ batchSize: '8' })).to.match(/^bad_option: .*batchSize.*"8"/);
     expect(await refusal({ batchSize: 8n })).to.match(/^bad_option: .*batchSize.*8n/);
     expect(await refusal({ maxPixels: 2 ** 40 })).to.match(/^bad_option: .*maxPixels/);
