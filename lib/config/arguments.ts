@@ -14,6 +14,7 @@ export function describe(value: unknown): string {
     const { name } = (value as { constructor?: { name?: string } }).constructor ?? {};
     if (name && name !== 'Object') return `a value of class ${name}`;
   }
+  if (typeof value === 'number') return String(value);
   try {
     return (JSON.stringify(value) ?? String(value)).slice(0, 200);
   } catch {

@@ -26,7 +26,8 @@ export const option = <T extends z.ZodType>(group: Group, help: string, schema: 
 
 export type Shape = Readonly<Record<string, z.ZodType>>;
 
-export const metaOf = (schema: z.ZodType) => schema.meta() as unknown as OptionMeta;
+/** Empty for a schema that is none of a program's options. */
+export const metaOf = (schema: z.ZodType) => (schema.meta() ?? {}) as unknown as OptionMeta;
 
 /** How a key is told to whoever gave it, and where warnings go. */
 export interface Telling {

@@ -58,28 +58,26 @@ export async function syncTree(path: string): Promise<void> {
  * Throws KueaError `bad_out`, `disk_full`.
  */
 export async function makeFolder(path: string): Promise<boolean> {
-  const isThere = (folder: string) =>
-    stat(folder).then(
-      (found) => found.isDirectory(),
-      () => false,
-    );
-  try {
-    await mkdir(path);
-  } catch (error) {
-    if (codeOf(error) === 'EEXIST' && (await isThere(path))) return false;
-    const parent = dirname(path);
-    if (codeOf(error) !== 'ENOENT' || parent === path || (await isThere(parent))) {
+  const parent = dirname(path);
+  // Once more when the parent was missing: it was made here, or by another process meanwhile.
+  for (let isLast = parent === path; ; isLast = true) {
+    try {
+      await mkdir(path);
+      await syncFolder(parent);
+      return true;
+    } catch (error) {
+      if (codeOf(error) === 'EEXIST' && (await stat(path).catch(() => null))?.isDirectory()) return false;
+      if (codeOf(error) === 'ENOENT' && !isLast) {
+        await makeFolder(parent);
+        continue;
+      }
       const known = asWriteError(error, path);
       if (known instanceof KueaError && known.code === 'disk_full') throw known;
       throw new KueaError('bad_out', `cannot make the folder ${path} (${(error as Error).message}): choose another place`, {
         cause: error,
       });
     }
-    await makeFolder(parent);
-    return makeFolder(path);
   }
-  await syncFolder(dirname(path));
-  return true;
 }
 
 /** Names beside the final one that only a killed writer leaves behind. */

@@ -8,19 +8,25 @@ import { convertCommand } from '../../../lib/cli/convert-command.js';
 import { packageRoot } from '../../../lib/package.js';
 
 describe('kuea convert', () => {
-  const { log } = console;
   let work: string;
   before(() => {
     work = mkdtempSync(join(tmpdir(), 'kuea-convert-'));
   });
-  afterEach(() => (console.log = log));
+  const { write } = process.stdout;
+  afterEach(() => {
+    process.stdout.write = write;
+  });
   after(() => rmSync(work, { recursive: true, force: true }));
 
   it('says that the embeddings are the same when they are', async () => {
-    const said: string[] = [];
-    console.log = (text: string) => void said.push(text);
+    let said = '';
+    process.stdout.write = (text: string | Uint8Array) => {
+      said += String(text);
+      return true;
+    };
     const out = join(work, 'openai.safetensors');
     await convertCommand().parseAsync([join(packageRoot(), 'configs/demo/clip'), '--to', 'openai', '--out', out], { from: 'user' });
-    expect(said).to.deep.equal([`wrote ${out}; embeddings are the same`]);
+    process.stdout.write = write;
+    expect(said).to.equal(`wrote ${out}; embeddings are the same\n`);
   });
 });
