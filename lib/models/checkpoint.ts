@@ -33,9 +33,9 @@ export async function checkpointIn(folder: string, names: readonly string[]): Pr
 /** The adapter of a run of kuea-lora or of one of its checkpoints; null when the folder is neither. */
 export async function adapterOfRun(folder: string, names: readonly string[]): Promise<string | null> {
   const latest = await latestOf(folder, names);
-  const places = [names.includes('config.yaml') ? 'export' : null, 'adapter'].flatMap((name) => (name ? [join(folder, name)] : []));
-  for (const place of [...places, ...(latest ? [join(latest, 'adapter')] : [])])
-    if (await stat(join(place, 'adapter_config.json')).catch(() => null)) return place;
+  const exported = names.includes('config.yaml') ? join(folder, 'export') : null;
+  for (const place of [exported, join(folder, 'adapter'), latest && join(latest, 'adapter')])
+    if (place && (await stat(join(place, 'adapter_config.json')).catch(() => null))) return place;
   return null;
 }
 
@@ -48,14 +48,14 @@ async function latestOf(folder: string, names: readonly string[]): Promise<strin
 
 const runSchema = z.looseObject({ student: z.string(), activation: z.enum(['quick_gelu', 'gelu']).optional() });
 
+/** Opens what a checkpoint of 0.1 was trained from. */
+export type OpenStudent = (ref: string, options: { activation: z.output<typeof runSchema>['activation'] }) => Promise<WeightsFile>;
+
 /**
  * A model file, of a checkpoint without what is the kernel's. A checkpoint of 0.1 says nothing of itself: what it was trained from, which
  * `open` opens, says it. Throws KueaError `weights_not_found` when that is not there.
  */
-export async function describeCheckpoint(
-  file: ModelFile,
-  open: (ref: string, options: { activation: z.output<typeof runSchema>['activation'] }) => Promise<WeightsFile>,
-): Promise<ModelFile> {
+export async function describeCheckpoint(file: ModelFile, open: OpenStudent): Promise<ModelFile> {
   if (!file.tensors.has(kernelNames[0]!)) return file;
   const tensors = new Map([...file.tensors].filter(([name]) => !kernelNames.includes(name)));
   if (originOf(file) !== undefined) return { ...file, tensors };

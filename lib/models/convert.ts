@@ -23,7 +23,8 @@ async function embed(addon: Addon, { arch, plan, mean, std }: WeightsFile, pixel
 
 /**
  * Rewrites a CLIP in another layout and proves it: the result is opened again, and must give the same embeddings. Throws KueaError
- * `conversion_differs` when it does not, and what opening and exporting throw.
+ * `conversion_differs` when it does not, `bad_option` for a file that nothing could open by its name, and what opening and exporting
+ * throw.
  */
 export async function convert(
   addon: Addon,
@@ -32,6 +33,11 @@ export async function convert(
   out: string,
   options: OpenWeightsOptions = {},
 ): Promise<Conversion> {
+  if (['openai', 'visual'].includes(layout) && !out.endsWith('.safetensors'))
+    throw new KueaError(
+      'bad_option',
+      `expected a file that ends in .safetensors for the layout ${layout}, found ${out}: nothing could open it`,
+    );
   const weights = await openWeights(ref, { ...options, role: 'student' });
   const { arch, plan, mean, std, preprocessing } = weights;
   const encoder = await addon.openEncoder({ arch, weights: plan, mean, std, precision: 'fp32', device: 'cpu' });

@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 
 import { KueaError } from '../errors.js';
 import { readTensors } from '../files/read-tensors.js';
-import { describeCheckpoint } from './checkpoint.js';
+import { describeCheckpoint, type OpenStudent } from './checkpoint.js';
 import { fingerprint } from './fingerprint.js';
 import { planLoad } from './key-map.js';
 import type { Role, ShapeOptions, WeightsFile } from './kind.js';
@@ -28,7 +28,19 @@ export interface OpenWeightsOptions {
  * KueaError: `weights_not_found`, `wrong_family`, `bad_weights`, `bad_config`, `activation_mismatch`, `activation_unknown`,
  * `unsupported_model`, `unsupported_preprocessing`, and what the readers of each format throw.
  */
-export async function openWeights(ref: string, { role, activation }: OpenWeightsOptions = {}): Promise<WeightsFile> {
+export function openWeights(ref: string, options: OpenWeightsOptions = {}): Promise<WeightsFile> {
+  return openModel(ref, options, (student, { activation }) =>
+    // 0.1 trained from no checkpoint: one whose run says so goes round in a circle.
+    openModel(student, { activation }, () => {
+      throw new KueaError(
+        'bad_checkpoint',
+        `expected a model as the student of the run around ${ref}, found a checkpoint of 0.1: ${student}`,
+      );
+    }),
+  );
+}
+
+async function openModel(ref: string, { role, activation }: OpenWeightsOptions, openStudent: OpenStudent): Promise<WeightsFile> {
   const { path, folder } = await resolveModel(ref);
   const place = { ref, path, ...(folder ? { folder } : {}) };
   const file = await describeCheckpoint(
@@ -38,7 +50,7 @@ export async function openWeights(ref: string, { role, activation }: OpenWeights
       openClip: folder ? await readJson(folder, 'open_clip_config.json') : null,
       ...(await readTensors(path)),
     },
-    openWeights,
+    openStudent,
   );
   const found = detect(file.tensors);
   if (!found) {

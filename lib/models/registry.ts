@@ -20,7 +20,7 @@ export function detect(tensors: Tensors): { kind: Kind; layout: string; tensors:
 const kindOf = (arch: Arch): Kind => kinds.find(({ family }) => family === arch.family)!;
 
 /** The names of the kinds that can do something, for errors: "a CLIP or a DINOv2". */
-export const namesOf = (can: (kind: Kind) => boolean): string =>
+const namesOf = (can: (kind: Kind) => boolean): string =>
   kinds
     .filter(can)
     .map(({ name }) => name)

@@ -74,7 +74,7 @@ function llamaArch(ref: string, config: Json): LlamaArch {
   const where = `config.json of ${ref}`;
   const [width, heads] = [count(where, config, 'hidden_size', 4096), count(where, config, 'num_attention_heads', 32)];
   check(ref, config, { num_key_value_heads: [heads, undefined, null], head_dim: [width / heads, undefined, null] });
-  return checkedShape(ref, {
+  const shape = checkedShape<LlamaArch>(ref, {
     family: 'llama',
     width,
     heads,
@@ -84,6 +84,10 @@ function llamaArch(ref: string, config: Json): LlamaArch {
     rmsNormEps: positive(where, config, 'rms_norm_eps', 1e-6),
     ropeTheta: ropeTheta(ref, config),
   });
+  // RoPE turns pairs.
+  if ((width / heads) % 2 === 1)
+    throw new KueaError('unsupported_model', `expected heads of an even width in ${where}, found ${width} cut into ${heads}`);
+  return shape;
 }
 
 /**

@@ -130,6 +130,11 @@ describe('a checkpoint of kuea-align', () => {
       .to.include({ code: 'weights_not_found' })
       .and.property('message')
       .match(/expected the model .*lost, which the checkpoint .* was trained from .*found nothing there: put it back/);
+    writeFileSync(join(step, '../../config.yaml'), `student: ${step}\n`);
+    expect(await failure(openWeights(step)))
+      .to.include({ code: 'bad_checkpoint' })
+      .and.property('message')
+      .match(/found a checkpoint of 0\.1/);
     cpSync(step, join(work, 'alone'), { recursive: true });
     expect((await failure(openWeights(join(work, 'alone')))).message).to.match(
       /expected the config\.yaml of its run around the checkpoint/,

@@ -236,6 +236,7 @@ describe('configs that ask for what is not computed', () => {
     [{ num_attention_heads: 0 }, 'bad_config', /positive number for num_attention_heads/],
     [{ num_attention_heads: 0.5, num_key_value_heads: null }, 'bad_config', /integer for num_attention_heads/],
     [{ num_attention_heads: 3, num_key_value_heads: 3 }, 'unsupported_model', /heads that divides the width 16, found 3/],
+    [{ num_attention_heads: 16, num_key_value_heads: 16 }, 'unsupported_model', /heads of an even width .* found 16 cut into 16/],
     [{ num_hidden_layers: 1e6 }, 'unsupported_model', /layers from 1 to 1000 .* found 1000000/],
     [{ vocab_size: 1e12 }, 'unsupported_model', /vocabulary from 1 to 16777216/],
     [{ intermediate_size: 1e9 }, 'unsupported_model', /width of the MLP/],
