@@ -41,7 +41,7 @@ describe('options', () => {
       [{ batchSize: Number.NaN }, 'expected a number for --batch-size, found NaN'],
       [{ part: 2 }, 'expected a number of at most 1 for --part, found 2'],
       [{ kind: 'middle' }, 'expected one of near, far for --kind, found "middle"'],
-      [{ kinds: ['middle'] }, "expected one of near, far for --kinds, found ["middle"]"],
+      [{ kinds: ['middle'] }, 'expected one of near, far for --kinds, found ["middle"]'],
       [{ kinds: [] }, 'expected at least one of a list for --kinds, found []'],
       [{ path: '' }, 'expected some text for --path, found ""'],
       [{ checkpointing: 'yes' }, 'expected true or false for --checkpointing, found "yes"'],
