@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { isMainThread } from 'node:worker_threads';
 
 import { KueaError } from '../errors.js';
 import { packageRoot, packageVersion } from '../package.js';
@@ -24,6 +25,14 @@ export function buildRecord(root = packageRoot()): BuildRecord {
     throw new KueaError('addon_missing', 'the native addon is not built (no build/Release/kuea.build.json): run "npm run build:native"');
   }
   return JSON.parse(readFileSync(file, 'utf8')) as BuildRecord;
+}
+
+/** What the addon exports for this file alone. */
+interface LoaderHooks {
+  /** The class that its errors are made with. */
+  useErrorClass(errorClass: typeof KueaError): void;
+  /** Called when the process exits: native work that runs then ends with it, and the exit code stays. */
+  guardExit(): void;
 }
 
 let loaded: Addon | undefined;
@@ -57,8 +66,10 @@ export function loadAddon(): Addon {
   // c10d tells of each failed connection on stderr, pages of it; every failure that matters becomes an error of ours.
   process.env['TORCH_CPP_LOG_LEVEL'] ??= 'FATAL';
   try {
-    const addon = (require('node-gyp-build') as (root: string) => Addon & { useErrorClass(c: typeof KueaError): void })(root);
+    const addon = (require('node-gyp-build') as (root: string) => Addon & LoaderHooks)(root);
     addon.useErrorClass(KueaError);
+    // After the last JavaScript, so that what ends first is the work, and then the libraries that it uses.
+    if (isMainThread) process.once('exit', () => addon.guardExit());
     loaded = addon;
     return addon;
   } catch (cause) {
