@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { isMainThread } from 'node:worker_threads';
 
 import { KueaError } from '../errors.js';
 import { packageRoot, packageVersion } from '../package.js';
@@ -48,6 +49,14 @@ function withEnvironment<T>(variables: Record<string, string>, load: () => T): T
   }
 }
 
+/** What the addon exports for this file alone. */
+interface LoaderHooks {
+  /** The class that its errors are made with. */
+  useErrorClass(errorClass: typeof KueaError): void;
+  /** Called when the process exits: native work that runs then ends with it, and the exit code stays. */
+  guardExit(): void;
+}
+
 let loaded: Addon | undefined;
 
 /**
@@ -74,10 +83,10 @@ export function loadAddon(): Addon {
     );
   }
   try {
-    const addon = withEnvironment(settings(), () =>
-      (require('node-gyp-build') as (root: string) => Addon & { useErrorClass(c: typeof KueaError): void })(root),
-    );
+    const addon = withEnvironment(settings(), () => (require('node-gyp-build') as (root: string) => Addon & LoaderHooks)(root));
     addon.useErrorClass(KueaError);
+    // After the last JavaScript, so that what ends first is the work, and then the libraries that it uses.
+    if (isMainThread) process.once('exit', () => addon.guardExit());
     loaded = addon;
     return addon;
   } catch (cause) {

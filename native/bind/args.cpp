@@ -1,7 +1,5 @@
 #include "bind/args.h"
 
-#include <map>
-
 #include "runtime/error.h"
 
 namespace kuea::args {
@@ -9,25 +7,14 @@ namespace {
 
 Napi::Value get(const Napi::Object& object, const char* key, napi_valuetype type, const char* expected) {
   const auto value = object.Get(key);
-  if (value.Type() != type) throw Napi::TypeError::New(object.Env(), std::string("expected ") + expected + " for " + key);
+  if (value.Type() != type) refuse(object.Env(), std::string("expected ") + expected + " for " + key);
   return value;
-}
-
-template <class T>
-T choice(const Napi::Object& object, const char* key, const std::map<std::string, T>& choices) {
-  const auto found = choices.find(string(object, key));
-  if (found == choices.end()) throw Napi::TypeError::New(object.Env(), std::string("unknown value for ") + key);
-  return found->second;
 }
 
 /** A typed array of S, copied to a vector of T. */
 template <class T, class S>
-std::vector<T> elements(const Napi::Object& object, const char* key, napi_typedarray_type type, const char* expected) {
-  const auto value = object.Get(key);
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
-    throw Napi::TypeError::New(object.Env(), std::string("expected ") + expected + " for " + key);
-  }
-  const auto array = value.As<Napi::TypedArrayOf<S>>();
+std::vector<T> elements(const Napi::Object& object, const char* key) {
+  const auto array = typed_array<S>(object, key);
   return {array.Data(), array.Data() + array.ElementLength()};
 }
 
@@ -40,7 +27,7 @@ std::vector<int64_t> integers(const Napi::Value& array) {
 
 std::array<double, 3> triple(const Napi::Object& object, const char* key) {
   const auto list = object.Get(key).As<Napi::Array>();
-  if (list.Length() != 3) throw Napi::TypeError::New(object.Env(), std::string("expected three numbers for ") + key);
+  if (!list.IsArray() || list.Length() != 3) refuse(object.Env(), std::string("expected three numbers for ") + key);
   return {list.Get(0u).ToNumber(), list.Get(1u).ToNumber(), list.Get(2u).ToNumber()};
 }
 
@@ -69,6 +56,12 @@ Arch arch(const Napi::Object& o) {
 
 }  // namespace
 
+void refuse(Napi::Env env, const std::string& message) {
+  auto error = Napi::TypeError::New(env, message);
+  error.Set("code", "bad_argument");
+  throw error;
+}
+
 double number(const Napi::Object& object, const char* key) { return get(object, key, napi_number, "a number").ToNumber(); }
 
 int64_t integer(const Napi::Object& object, const char* key) { return get(object, key, napi_number, "an integer").ToNumber().Int64Value(); }
@@ -79,17 +72,11 @@ bool boolean(const Napi::Object& object, const char* key) { return get(object, k
 
 Napi::Object object(const Napi::Object& parent, const char* key) { return get(parent, key, napi_object, "an object").As<Napi::Object>(); }
 
-std::vector<uint32_t> rows(const Napi::Object& object, const char* key) {
-  return elements<uint32_t, uint32_t>(object, key, napi_uint32_array, "a Uint32Array");
-}
+std::vector<uint32_t> rows(const Napi::Object& object, const char* key) { return elements<uint32_t, uint32_t>(object, key); }
 
-std::vector<int64_t> ints(const Napi::Object& object, const char* key) {
-  return elements<int64_t, int32_t>(object, key, napi_int32_array, "an Int32Array");
-}
+std::vector<int64_t> ints(const Napi::Object& object, const char* key) { return elements<int64_t, int32_t>(object, key); }
 
-std::vector<float> floats(const Napi::Object& object, const char* key) {
-  return elements<float, float>(object, key, napi_float32_array, "a Float32Array");
-}
+std::vector<float> floats(const Napi::Object& object, const char* key) { return elements<float, float>(object, key); }
 
 at::ScalarType dtype(const Napi::Object& o) {
   return choice<at::ScalarType>(o, "dtype", {{"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16}});
@@ -144,7 +131,7 @@ std::vector<WriteStep> write_steps(const Napi::Value& array) {
 }
 
 std::vector<std::byte> bytes(const Napi::Value& value) {
-  const auto array = value.As<Napi::Uint8Array>();
+  const auto array = typed_array<uint8_t>(value, "header");
   const auto* data = reinterpret_cast<const std::byte*>(array.Data());
   return {data, data + array.ByteLength()};
 }
@@ -189,10 +176,15 @@ at::ScalarType precision(const Napi::Object& o) {
 }
 
 at::Device device(const Napi::Object& o) {
-  at::Device device(string(o, "device"));
-  // Streams and events want a number.
-  if (device.is_cuda() && !device.has_index()) device.set_index(0);
-  return device;
+  const auto given = string(o, "device");
+  try {
+    at::Device device(given);
+    // Streams and events want a number.
+    if (device.is_cuda() && !device.has_index()) device.set_index(0);
+    if (device.is_cpu() || device.is_cuda()) return device;
+  } catch (const c10::Error&) {
+  }
+  refuse(o.Env(), "expected cpu or cuda:N for device, found " + given);
 }
 
 Napi::Value parameter_list(Napi::Env env, const std::vector<Parameter>& parameters) {

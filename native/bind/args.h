@@ -1,7 +1,9 @@
 #pragma once
 
+#include <map>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "bind/napi_setup.h"
@@ -13,14 +15,50 @@
 #include "weights/write_plan.h"
 
 // JavaScript values to the core's structs. lib/ has validated everything; a field that is missing or of another type is a bug there and
-// throws a TypeError that names it.
+// throws a TypeError with code `bad_argument` that names it.
 namespace kuea::args {
+
+[[noreturn]] void refuse(Napi::Env env, const std::string& message);
 
 double number(const Napi::Object& object, const char* key);
 int64_t integer(const Napi::Object& object, const char* key);
 std::string string(const Napi::Object& object, const char* key);
 bool boolean(const Napi::Object& object, const char* key);
 Napi::Object object(const Napi::Object& parent, const char* key);
+
+/** The typed array with elements of T (not of another type, whose bytes would be taken for such), as it lies in JavaScript's memory. */
+template <class T>
+Napi::TypedArrayOf<T> typed_array(const Napi::Value& value, const char* key) {
+  const napi_typedarray_type type = std::is_same_v<T, uint8_t>    ? napi_uint8_array
+                                    : std::is_same_v<T, int32_t>  ? napi_int32_array
+                                    : std::is_same_v<T, uint32_t> ? napi_uint32_array
+                                                                  : napi_float32_array;
+  static_assert(std::is_same_v<T, uint8_t> || std::is_same_v<T, int32_t> || std::is_same_v<T, uint32_t> || std::is_same_v<T, float>);
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
+    const char* expected = type == napi_uint8_array    ? "a Uint8Array"
+                           : type == napi_int32_array  ? "an Int32Array"
+                           : type == napi_uint32_array ? "a Uint32Array"
+                                                       : "a Float32Array";
+    refuse(value.Env(), std::string("expected ") + expected + " for " + key);
+  }
+  return value.As<Napi::TypedArrayOf<T>>();
+}
+template <class T>
+Napi::TypedArrayOf<T> typed_array(const Napi::Object& object, const char* key) {
+  return typed_array<T>(object.Get(key), key);
+}
+
+/** What `choices` has for the string. */
+template <class T>
+T choice(const Napi::Object& object, const char* key, const std::map<std::string, T>& choices) {
+  const auto given = string(object, key);
+  const auto found = choices.find(given);
+  if (found != choices.end()) return found->second;
+  std::string expected;
+  for (const auto& [name, value] : choices) expected += (expected.empty() ? "" : ", ") + name;
+  refuse(object.Env(), "expected one of " + expected + " for " + key + ", found " + given);
+}
+
 /** Copies a Uint32Array. */
 std::vector<uint32_t> rows(const Napi::Object& object, const char* key);
 

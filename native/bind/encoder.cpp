@@ -17,7 +17,7 @@ using EncoderHandle = std::shared_ptr<Handle<Encoder>>;
 
 Napi::Value encode(const EncoderHandle& handle, const Napi::CallbackInfo& call) {
   auto env = call.Env();
-  const auto array = call[0].As<Napi::Uint8Array>();
+  const auto array = args::typed_array<uint8_t>(call[0], "pixels");
   const int64_t count = call[1].ToNumber().Int64Value(), size = call[2].ToNumber().Int64Value();
   const int64_t resized = call[3].IsNumber() ? call[3].ToNumber().Int64Value() : size;
   if (count < 0 || size < 1 || static_cast<int64_t>(array.ByteLength()) != count * 3 * size * size) {

@@ -7,15 +7,22 @@
 
 #include <c10/util/Exception.h>
 
+#include "bind/deferred.h"
 #include "runtime/error.h"
 
 namespace kuea {
 
 struct Environment::Job {
-  Napi::Promise::Deferred deferred;
+  Deferred deferred;
   std::function<void()> work;
   std::function<Napi::Value(Napi::Env)> finish;
+  std::shared_ptr<void> value;
   std::exception_ptr error;
+
+  ~Job() {
+    // Of a job that was never settled: a model that was just opened, say, whose tensors go where they were made.
+    if (value) DeviceThread::instance().post(0, [dropped = std::move(value)] {});
+  }
 };
 
 namespace {
@@ -24,43 +31,54 @@ std::atomic<uint64_t> next_id{1};
 
 // Three rules of thread-safe functions, all kept here: they are created referenced and would keep the loop alive (unref at once, ref while
 // a promise is pending); Node destroys them before finalizers run, so they are never released in one; and a call that arrives
-// after the environment has gone is refused, which must not leak the job.
+// after the environment has gone is refused.
 Environment::Environment(Napi::Env env) : id_(next_id.fetch_add(1)) {
   channel_ = Channel::New(env, "kuea", 0, 1, this);
   channel_.Unref(env);
   env.AddCleanupHook([this] { shut_down(); });
 }
 
-Napi::Promise Environment::submit(Napi::Env env, std::function<void()> work, std::function<Napi::Value(Napi::Env)> finish) {
-  auto* job = new Job{Napi::Promise::Deferred::New(env), std::move(work), std::move(finish), nullptr};
-  const auto promise = job->deferred.Promise();
+Napi::Promise Environment::submit(Napi::Env env, std::function<void()> work, std::function<Napi::Value(Napi::Env)> finish,
+                                  std::shared_ptr<void> value) {
+  std::shared_ptr<Job> job(new Job{Deferred(env), std::move(work), std::move(finish), std::move(value), nullptr});
+  const auto promise = job->deferred.promise(env);
   if (pending_++ == 0) channel_.Ref(env);
-  DeviceThread::instance().post(id_, [this, job] {
+  // The job goes from hand to hand, so that it is freed on the JavaScript thread: dropped from the queue, settled, or refused.
+  DeviceThread::instance().post(id_, [this, job = std::move(job)]() mutable {
     try {
       job->work();
     } catch (...) {
       job->error = std::current_exception();
     }
     job->work = nullptr;
-    if (channel_.BlockingCall(job) != napi_ok) delete job;
+    auto* held = new std::shared_ptr<Job>(std::move(job));
+    if (channel_.BlockingCall(held) == napi_ok) return;
+    refused_.push_back(std::move(*held));
+    delete held;
   });
   return promise;
 }
 
-void Environment::settle(Napi::Env env, Napi::Function, Environment* self, Job* raw) {
-  std::unique_ptr<Job> job(raw);
+void Environment::settle(Napi::Env env, Napi::Function, Environment* self, std::shared_ptr<Job>* held) {
+  const auto job = std::move(*held);
+  delete held;
   if (static_cast<napi_env>(env) == nullptr) return;
   if (--self->pending_ == 0) self->channel_.Unref(env);
   Napi::HandleScope scope(env);
   if (!job->error) {
     try {
-      job->deferred.Resolve(job->finish(env));
+      job->deferred.resolve(env, job->finish(env));
+      job->value = nullptr;
       return;
     } catch (...) {
       job->error = std::current_exception();
     }
   }
-  job->deferred.Reject(self->to_error(env, job->error));
+  try {
+    job->deferred.reject(env, self->to_error(env, job->error));
+  } catch (const Napi::Error&) {
+    // The environment is ending, and makes no more errors.
+  }
 }
 
 Napi::Value Environment::to_error(Napi::Env env, std::exception_ptr error) {
@@ -93,6 +111,7 @@ Napi::Value Environment::to_error(Napi::Env env, std::exception_ptr error) {
 
 void Environment::shut_down() {
   DeviceThread::instance().cancel(id_);
+  refused_.clear();
   // Tensors are freed before static destructors run, on the thread that made them.
   std::promise<void> done;
   auto resources = std::move(resources_);

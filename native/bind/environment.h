@@ -7,6 +7,7 @@
 #include <set>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "bind/napi_setup.h"
 #include "runtime/device_thread.h"
@@ -36,12 +37,12 @@ class Environment {
   Napi::Promise on_device(Napi::Env env, Work work, Finish finish) {
     using Value = std::invoke_result_t<Work>;
     if constexpr (std::is_void_v<Value>) {
-      return submit(env, std::move(work), [finish](Napi::Env e) mutable { return finish(e); });
+      return submit(env, std::move(work), [finish](Napi::Env e) mutable { return finish(e); }, nullptr);
     } else {
       auto value = std::make_shared<std::optional<Value>>();
       return submit(
           env, [work, value]() mutable { value->emplace(work()); },
-          [finish, value](Napi::Env e) mutable -> Napi::Value { return finish(e, **value); });
+          [finish, value = value.get()](Napi::Env e) mutable -> Napi::Value { return finish(e, **value); }, value);
     }
   }
 
@@ -62,16 +63,20 @@ class Environment {
 
  private:
   struct Job;
-  static void settle(Napi::Env env, Napi::Function, Environment* self, Job* job);
-  using Channel = Napi::TypedThreadSafeFunction<Environment, Job, settle>;
+  static void settle(Napi::Env env, Napi::Function, Environment* self, std::shared_ptr<Job>* held);
+  using Channel = Napi::TypedThreadSafeFunction<Environment, std::shared_ptr<Job>, settle>;
 
-  Napi::Promise submit(Napi::Env env, std::function<void()> work, std::function<Napi::Value(Napi::Env)> finish);
+  /** `value`: what work makes and finish takes; freed on the device thread when the environment ends in between. */
+  Napi::Promise submit(Napi::Env env, std::function<void()> work, std::function<Napi::Value(Napi::Env)> finish,
+                       std::shared_ptr<void> value);
   void shut_down();
 
   uint64_t id_;
   Channel channel_;
   size_t pending_ = 0;
   std::set<std::shared_ptr<Resource>> resources_;
+  /** Jobs that could not be given back: they may hold JavaScript's references, and are freed on its thread. */
+  std::vector<std::shared_ptr<Job>> refused_;
   Napi::FunctionReference error_class_;
 };
 

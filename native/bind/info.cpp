@@ -6,6 +6,7 @@
 #include "bind/environment.h"
 #include "bind/registry.h"
 #include "runtime/caching_allocator.h"
+#include "runtime/process_exit.h"
 #include "runtime/torch_compat.h"
 
 namespace kuea {
@@ -37,6 +38,11 @@ Napi::Value use_error_class(const Napi::CallbackInfo& call) {
   return call.Env().Undefined();
 }
 
+Napi::Value guard(const Napi::CallbackInfo& call) {
+  guard_exit();
+  return call.Env().Undefined();
+}
+
 }  // namespace
 
 void register_info(Napi::Env env, Napi::Object exports) {
@@ -45,6 +51,9 @@ void register_info(Napi::Env env, Napi::Object exports) {
   c10::initLogging();
   exports.Set("info", Napi::Function::New(env, info));
   exports.Set("setThreads", Napi::Function::New(env, set_threads));
+  // Before anybody can call process.reallyExit.
+  guard_exit();
+  exports.Set("guardExit", Napi::Function::New(env, guard));
   exports.Set("useErrorClass", Napi::Function::New(env, use_error_class));
 }
 

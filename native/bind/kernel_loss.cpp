@@ -19,7 +19,7 @@ const std::map<std::string, KernelAlignment*> backends{{"fused", kernel_alignmen
 Napi::Value kernel_loss(const Napi::CallbackInfo& info) {
   const auto o = info[0].As<Napi::Object>();
   const KernelLossCall call(o);
-  const auto backend = backends.at(args::string(o, "backend"));
+  const auto backend = args::choice(o, "backend", backends);
   const auto device = o.Get("device").IsString() ? args::device(o) : at::Device(at::kCPU);
   // The arrays stay where they are: referenced until the promise settles, and not to be written meanwhile.
   auto held = std::make_shared<std::pair<Napi::Reference<Napi::Value>, Napi::Reference<Napi::Value>>>(Napi::Persistent(o.Get("x")),

@@ -16,7 +16,7 @@ KernelLossCall::KernelLossCall(const Napi::Object& o)
       kernel(args::kernel_spec(args::object(o, "kernel"))),
       gradient(args::boolean(o, "gradient")) {
   const auto matrix = [&](const char* key, int64_t columns) {
-    auto array = o.Get(key).As<Napi::Float32Array>();
+    auto array = args::typed_array<float>(o, key);
     if (n < 1 || columns < 1 || static_cast<int64_t>(array.ElementLength()) != n * columns)
       throw Napi::RangeError::New(o.Env(), std::string("expected n rows in ") + key);
     return array.Data();

@@ -18,7 +18,7 @@ Napi::Value token(Napi::Env env, int64_t id) { return Napi::Number::New(env, sta
 
 Napi::Value prefill(const LlavaHandle& handle, int64_t size, const Napi::CallbackInfo& call) {
   const auto o = call[0].As<Napi::Object>();
-  const auto array = o.Get("pixels").As<Napi::Uint8Array>();
+  const auto array = args::typed_array<uint8_t>(o, "pixels");
   const auto images = args::integer(o, "images");
   if (images < 0 || static_cast<int64_t>(array.ByteLength()) != images * 3 * size * size) {
     throw Napi::RangeError::New(call.Env(), "prefill expects images * 3 * size * size bytes");
@@ -66,7 +66,7 @@ Napi::Value write_file(const Napi::CallbackInfo& call) {
 }
 
 Napi::Value nf4(const Napi::CallbackInfo& call) {
-  const auto array = call[0].As<Napi::Float32Array>();
+  const auto array = args::typed_array<float>(call[0], "values");
   if (array.ElementLength() == 0 || array.ElementLength() % 64 != 0)
     throw Napi::RangeError::New(call.Env(), "nf4 expects a multiple of 64 numbers");
   std::vector<float> values(array.Data(), array.Data() + array.ElementLength());

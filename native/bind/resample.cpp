@@ -1,6 +1,11 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <string>
 #include <utility>
 
+#include "bind/args.h"
+#include "bind/deferred.h"
 #include "bind/registry.h"
 #include "kernels/resample.h"
 
@@ -12,24 +17,24 @@ class ResampleWork : public Napi::AsyncWorker {
  public:
   ResampleWork(Napi::Env env, const kernels::ResampleGeometry& geometry, Napi::Uint8Array source, Napi::Uint8Array target, size_t offset)
       : AsyncWorker(env, "kuea.resample"),
-        deferred_(Napi::Promise::Deferred::New(env)),
+        deferred_(env),
         geometry_(geometry),
         source_(source.Data()),
         target_(target.Data() + offset),
         keep_source_(Napi::Persistent(source)),
         keep_target_(Napi::Persistent(target)) {}
 
-  Napi::Promise promise() const { return deferred_.Promise(); }
+  Napi::Promise promise() const { return deferred_.promise(Env()); }
 
   void Execute() override {
     thread_local kernels::ResampleScratch scratch;
     kernels::resample_bicubic(source_, geometry_, target_, scratch);
   }
-  void OnOK() override { deferred_.Resolve(Env().Undefined()); }
-  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+  void OnOK() override { deferred_.resolve(Env(), Env().Undefined()); }
+  void OnError(const Napi::Error& error) override { deferred_.reject(Env(), error.Value()); }
 
  private:
-  Napi::Promise::Deferred deferred_;
+  Deferred deferred_;
   kernels::ResampleGeometry geometry_;
   const uint8_t* source_;
   uint8_t* target_;
@@ -37,36 +42,49 @@ class ResampleWork : public Napi::AsyncWorker {
   Napi::Reference<Napi::Uint8Array> keep_target_;
 };
 
-int positive(const Napi::Object& task, const char* key) {
-  const int value = task.Get(key).ToNumber().Int32Value();
-  if (value < 1) throw Napi::RangeError::New(task.Env(), std::string("resample: expected a positive ") + key);
-  return value;
+/** A whole number from `least` to 2^31 - 1; Int32Value would wrap others. */
+int whole(const Napi::Object& task, const char* key, int least) {
+  const double value = args::number(task, key);
+  if (!(value >= least && value <= std::numeric_limits<int>::max()) || value != std::floor(value)) {
+    throw Napi::RangeError::New(task.Env(), "resample: expected a whole number of at least " + std::to_string(least) + " for " + key);
+  }
+  return static_cast<int>(value);
 }
+
+int positive(const Napi::Object& task, const char* key) { return whole(task, key, 1); }
 
 Napi::Value resample(const Napi::CallbackInfo& call) {
   const auto task = call[0].As<Napi::Object>();
-  const auto source = task.Get("source").As<Napi::Uint8Array>();
-  const auto target = task.Get("target").As<Napi::Uint8Array>();
+  const auto source = args::typed_array<uint8_t>(task, "source");
+  const auto target = args::typed_array<uint8_t>(task, "target");
   const kernels::ResampleGeometry geometry{
       .width = positive(task, "width"),
       .height = positive(task, "height"),
       .channels = positive(task, "channels"),
       .resized_width = positive(task, "resizedWidth"),
       .resized_height = positive(task, "resizedHeight"),
-      .left = task.Get("left").ToNumber().Int32Value(),
-      .top = task.Get("top").ToNumber().Int32Value(),
+      .left = whole(task, "left", std::numeric_limits<int>::min()),
+      .top = whole(task, "top", std::numeric_limits<int>::min()),
       .size = positive(task, "size"),
   };
-  const int64_t offset = task.Get("offset").ToNumber().Int64Value();
+  const int64_t offset = args::integer(task, "offset");
   if (geometry.channels != 1 && geometry.channels != 3) throw Napi::RangeError::New(call.Env(), "resample: expected 1 or 3 channels");
   // The only guard between a wrong number and memory that is not ours.
-  const auto pixels = static_cast<int64_t>(geometry.width) * geometry.height * geometry.channels;
-  const auto window = static_cast<int64_t>(geometry.size) * geometry.size * 3;
-  if (static_cast<int64_t>(source.ByteLength()) < pixels)
+  const auto fits = [](size_t available, std::initializer_list<int64_t> sides) {
+    int64_t bytes = 1;
+    for (const auto side : sides) {
+      if (__builtin_mul_overflow(bytes, side, &bytes)) return false;
+    }
+    return bytes <= static_cast<int64_t>(available);
+  };
+  if (!fits(source.ByteLength(), {geometry.width, geometry.height, geometry.channels}))
     throw Napi::RangeError::New(call.Env(), "resample: source is smaller than its geometry");
-  if (offset < 0 || static_cast<int64_t>(target.ByteLength()) < offset + window) {
+  if (offset < 0 || offset > static_cast<int64_t>(target.ByteLength()) ||
+      !fits(target.ByteLength() - static_cast<size_t>(offset), {geometry.size, geometry.size, 3})) {
     throw Napi::RangeError::New(call.Env(), "resample: the window does not fit in target at offset");
   }
+  if (std::max(geometry.left, geometry.top) > std::numeric_limits<int>::max() - geometry.size)
+    throw Napi::RangeError::New(call.Env(), "resample: the window ends beyond the largest image");
   auto* work = new ResampleWork(call.Env(), geometry, source, target, static_cast<size_t>(offset));
   const auto promise = work->promise();
   work->Queue();

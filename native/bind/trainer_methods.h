@@ -21,7 +21,7 @@ template <class T>
 Napi::Value restore_trainer(const std::shared_ptr<Handle<T>>& handle, const Napi::CallbackInfo& call) {
   std::map<State, std::vector<LoadStep>> plans;
   args::each(call[0], [&](const Napi::Object& o) {
-    const auto state = o.Get("state").IsString() ? states.at(args::string(o, "state")) : State::value;
+    const auto state = o.Get("state").IsString() ? args::choice(o, "state", states) : State::value;
     plans[state].push_back(args::load_step(o));
   });
   return Environment::of(call.Env()).on_device(call.Env(), [handle, plans, steps = call[1].ToNumber().Int64Value()]() mutable {

@@ -5,6 +5,8 @@
 
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
+#include "runtime/process_exit.h"
+
 namespace kuea {
 namespace {
 
@@ -47,6 +49,7 @@ void Heartbeat::run(int rank, int size, std::chrono::milliseconds patience) {
   std::unique_lock lock(mutex_);
   for (uint64_t count = 1; !stopped_; ++count) {
     lock.unlock();
+    const AtWork at_work;
     std::vector<std::vector<uint8_t>> beats;
     try {
       store_->set(keys[static_cast<size_t>(rank)], beat(count));

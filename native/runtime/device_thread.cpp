@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "runtime/process_exit.h"
+
 namespace kuea {
 
 DeviceThread& DeviceThread::instance() {
@@ -38,8 +40,11 @@ void DeviceThread::loop() {
     queue_.pop_front();
     running_ = job.owner;
     lock.unlock();
-    job.run();
-    job.run = nullptr;
+    {
+      const AtWork at_work;
+      job.run();
+      job.run = nullptr;
+    }
     lock.lock();
     running_ = 0;
     finished_.notify_all();

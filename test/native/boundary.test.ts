@@ -16,8 +16,8 @@ function declared(name: string): string[] {
 describe('the boundary', () => {
   const addon = loadAddon();
 
-  it("exports what lib/native/addon.ts declares, and the loader's hook", () => {
-    expect(Object.keys(addon).sort()).to.deep.equal([...declared('Addon'), 'useErrorClass'].sort());
+  it("exports what lib/native/addon.ts declares, and the loader's hooks", () => {
+    expect(Object.keys(addon).sort()).to.deep.equal([...declared('Addon'), 'useErrorClass', 'guardExit'].sort());
   });
 
   it('says what it was built with', () => {
