@@ -5,7 +5,7 @@ import { type Run, startRun } from '../run/run.js';
 import { type Program, runSession } from '../run/session.js';
 import { runTask } from '../run/training.js';
 import type { AlignEvent, AlignResult } from './events.js';
-import { type AlignInputs, openInputs } from './inputs.js';
+import { type AlignInputs, openInputs, planWithoutWeights } from './inputs.js';
 import { type AlignConfig, type AlignOptions, freeAlignKeys, localAlignKeys, parseSavedAlign, resolveAlignConfig } from './options.js';
 import type { AlignPlan } from './plan.js';
 import { openTask } from './task.js';
@@ -28,9 +28,7 @@ export function align(options: AlignOptions, { signal, ranks = oneRank }: { sign
   return startRun(async (emit) => {
     for (const message of warnings) emit({ type: 'warning', message });
     if (!config.dryRun) return runSession(program, config, { emit, signal, ranks });
-    const inputs = await openInputs(config, ranks, resolveDevice(config.device, loadAddon().info(), ranks.localRank));
-    await inputs.close();
-    tellPlan(emit, inputs.plan);
+    tellPlan(emit, await planWithoutWeights(config, ranks, resolveDevice(config.device, loadAddon().info(), ranks.localRank)));
     return { ...program.stopped, interrupted: false };
   });
 }

@@ -1,4 +1,4 @@
-import type { RunEvent, RunResult, StepLine } from '../run/events.js';
+import type { RunEvent, RunResult, StepLine, ValidationLine } from '../run/events.js';
 import type { AlignPlan } from './plan.js';
 
 /** A line of metrics.jsonl of an alignment. */
@@ -12,6 +12,13 @@ export interface AlignLine extends StepLine {
   /** Of its Gaussian one. */
   sigma?: number;
   images_per_second: number;
+}
+
+/** The means over the batches that are held out. */
+export interface AlignValidation extends ValidationLine {
+  val_kernel_loss: number;
+  val_anchor_loss: number;
+  val_cosine_to_original: number;
 }
 
 export type AlignEvent =

@@ -181,6 +181,9 @@ export function resolveAlignConfig(
   const { batchSize, microBatch } = shareBatch(config, ranks, 64, name);
   if (config.gradAccum !== undefined) config.microBatch = microBatch;
   if (config.warmupRatio === undefined) config.warmupSteps ??= 0;
+  if (config.extend) config.resume = true;
+  if (config.valFraction > 0 && config.valData !== undefined)
+    throw new KueaError('bad_option', `expected ${name('valFraction')} or ${name('valData')}, found both: leave one out`);
   return { ...config, batchSize };
 }
 

@@ -31,6 +31,8 @@ export interface AlignPlan {
   ranks: number;
   rankBatchSize: number;
   images: number;
+  /** Images that give the validation loss; 0 for none. */
+  validation: number;
   stepsPerEpoch: number;
   steps: number;
   /** Of those, the linear warm-up; less than was asked for when that would not end before the run, which `warnings` then says. */
@@ -48,8 +50,9 @@ export interface AlignPlan {
   cacheBytes: number;
 }
 
-/** Batches being filled while one is in a step. */
-export const slots = 3;
+/** Batches being filled while one is in work; and further ones for validation. */
+export const trainingSlots = 3;
+export const validationSlots = 2;
 
 /** Side in pixels of the teacher's input: as asked, else the student's up to 224, as published. */
 export function teacherSizeOf(config: AlignConfig, student: Arch): number {
@@ -60,12 +63,16 @@ interface Known {
   student: Arch;
   teacher: Arch;
   images: number;
+  /** Held out for the validation loss. */
+  validation: number;
+  /** Images of the data in all, of which each has a row in the cache. */
+  rows: number;
   ranks: number;
   device: string;
 }
 
 /** Throws KueaError `bad_option` when there are more ranks than images in a batch, and for a run of no updates. */
-export function planAlignment(config: AlignConfig, { student, teacher, images, ranks, device }: Known): AlignPlan {
+export function planAlignment(config: AlignConfig, { student, teacher, images, validation, rows, ranks, device }: Known): AlignPlan {
   if (ranks > config.batchSize)
     throw new KueaError(
       'bad_option',
@@ -87,7 +94,7 @@ export function planAlignment(config: AlignConfig, { student, teacher, images, r
     copies: config.precision === 'bf16' ? studentParameters * 2 : 0,
     activations: micro * studentCost.keptBytes(student, config.precision, config.activationCheckpointing),
     frozen: (studentParameters + teacherParameters) * (config.precision === 'bf16' ? 6 : 4),
-    batches: slots * rankBatchSize * 3 * student.imageSize ** 2,
+    batches: (trainingSlots + (validation > 0 ? validationSlots : 0)) * rankBatchSize * 3 * student.imageSize ** 2,
   };
   return {
     config,
@@ -96,6 +103,7 @@ export function planAlignment(config: AlignConfig, { student, teacher, images, r
     ranks,
     rankBatchSize,
     images,
+    validation,
     stepsPerEpoch,
     steps,
     warmup,
@@ -106,13 +114,17 @@ export function planAlignment(config: AlignConfig, { student, teacher, images, r
     trainFlops: forward * (micro < rankBatchSize ? 4 : 3),
     frozenFlops: forward + teacherCost.forwardFlops(teacher, teacherSize),
     memory: { ...parts, total: Object.values(parts).reduce((sum, bytes) => sum + bytes, 0) },
-    cacheBytes: config.cache === 'off' ? 0 : images * (4 * (studentCost.dim(student) + teacherCost.dim(teacher)) + 1),
+    // All of the data has its rows, those that --fraction leaves out too.
+    cacheBytes: config.cache === 'off' ? 0 : rows * (4 * (studentCost.dim(student) + teacherCost.dim(teacher)) + 1),
   };
 }
 
 function rankShare({ config, ranks, rankBatchSize }: AlignPlan): string {
   return config.batchSize % ranks === 0 ? String(rankBatchSize) : `${rankBatchSize - 1} or ${rankBatchSize}`;
 }
+
+const validationText = ({ config, validation }: AlignPlan) =>
+  validation > 0 ? `, and ${validation.toLocaleString('en-US')} ${config.valData ? `from ${config.valData} ` : ''}to validate on` : '';
 
 /** The plan for people, a line each. `flopsPerSecond` of the machine (measured by the caller) gives the estimate. */
 export function formatPlan(plan: AlignPlan, flopsPerSecond: number): string {
@@ -129,7 +141,7 @@ export function formatPlan(plan: AlignPlan, flopsPerSecond: number): string {
   const rows: [string, string][] = [
     ['student', `${config.student} (${number(plan.studentParameters)} parameters, all trained)`],
     ['teacher', `${config.teacher} (${number(plan.teacherParameters)} parameters, at ${plan.teacherSize} px)`],
-    ['images', `${number(plan.images)} from ${config.data}`],
+    ['images', `${number(plan.images)} from ${config.data}${validationText(plan)}`],
     [
       'steps',
       `${number(plan.steps)} of ${config.batchSize} images (${number(plan.stepsPerEpoch)} an epoch, ${plan.epochs.toFixed(2)} epochs)`,

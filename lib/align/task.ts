@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { type FilledSlot, Loader } from '../data/images/loader.js';
+import { SkippedImages } from '../data/skipped.js';
 import { fromRank0, gather } from '../distributed/ranks.js';
 import { type CacheKey, openCache, presentRows } from '../embed/cache.js';
 import { replaceWhole } from '../files/output.js';
@@ -8,14 +9,14 @@ import type { CacheSpec, KernelSpec, NativeTrainer, StepMetrics } from '../nativ
 import { loadAddon } from '../native/load.js';
 import { Meter } from '../run/meter.js';
 import { learningRate, type Schedule } from '../run/schedule.js';
-import { orStopped, type Session } from '../run/session.js';
+import { anyStopped, orStopped, type Session } from '../run/session.js';
 import { restoreTrainerState, writeTrainerState } from '../run/trainer-state.js';
 import type { Batches, Task } from '../run/training.js';
-import type { AlignEvent, AlignLine } from './events.js';
+import type { AlignEvent, AlignLine, AlignValidation } from './events.js';
 import { fitKernel } from './fit-kernel.js';
-import { type AlignInputs, encoderSpecs, preprocessingOf } from './inputs.js';
+import { type AlignInputs, encoderSpecs, type HeldOut, preprocessingOf } from './inputs.js';
 import type { AlignConfig } from './options.js';
-import { slots, teacherSizeOf } from './plan.js';
+import { teacherSizeOf, trainingSlots, validationSlots } from './plan.js';
 import { sampleEmbeddings } from './sample-embeddings.js';
 
 type AlignSession = Session<AlignConfig, AlignEvent>;
@@ -24,7 +25,7 @@ type AlignTask = Task<FilledSlot, StepMetrics, AlignLine>;
 /** Opens the cache and the trainer, having fitted the kernel where that is asked for; null when the signal stopped it meanwhile. */
 export async function openTask(session: AlignSession, inputs: AlignInputs): Promise<AlignTask | null> {
   const { config, checkpoint, device, folder, ranks, signal } = session;
-  const { student, teacher, sampler } = inputs;
+  const { student, teacher, sampler, heldOut } = inputs;
   const cache = config.cache === 'off' ? null : await openEmbeddingCache(session, inputs, config.cache ?? folder.file('cache'));
   // A checkpoint holds the kernel's parameters; the fit is for the first start.
   const kernel = checkpoint
@@ -35,7 +36,7 @@ export async function openTask(session: AlignSession, inputs: AlignInputs): Prom
   session.emit({ type: 'phase', name: 'loading models' });
   const trainer = await loadAddon().openTrainer({
     student: specs.student,
-    teacher: cache?.complete ? null : specs.teacher,
+    teacher: cache?.complete && heldOut?.isOfData !== false ? null : specs.teacher,
     teacherDim: teacher.dim,
     teacherSize: teacherSizeOf(config, student.arch),
     kernel,
@@ -48,7 +49,7 @@ export async function openTask(session: AlignSession, inputs: AlignInputs): Prom
     batchSize: sampler.rankBatchSize,
     microBatch: config.microBatch ?? sampler.rankBatchSize,
     activationCheckpointing: config.activationCheckpointing,
-    slots,
+    slots: trainingSlots + (heldOut ? validationSlots : 0),
     distributed: ranks.group !== null,
     kernelScope: config.protocol === 'kuea-ddp' ? 'local' : 'global',
   });
@@ -61,8 +62,9 @@ export async function openTask(session: AlignSession, inputs: AlignInputs): Prom
   }
 }
 
-function taskOf({ config, folder, ranks }: AlignSession, inputs: AlignInputs, trainer: NativeTrainer): AlignTask {
-  const { source, sampler, plan, student } = inputs;
+function taskOf(session: AlignSession, inputs: AlignInputs, trainer: NativeTrainer): AlignTask {
+  const { config, folder, ranks } = session;
+  const { source, heldOut, sampler, plan, student } = inputs;
   const meter = new Meter<'images'>();
   const { lr, scheduler, protocol } = config;
   const schedule: Schedule = { lr, scheduler, warmup: plan.warmup, first: protocol === 'kuea-release' ? 'peak' : 'step' };
@@ -74,6 +76,7 @@ function taskOf({ config, folder, ranks }: AlignSession, inputs: AlignInputs, tr
         source,
         sampler,
         slots: trainer.slots,
+        slotNumbers: Array.from({ length: trainingSlots }, (_, i) => i),
         preprocessing: preprocessingOf(config, inputs),
         startStep,
         endStep: plan.steps,
@@ -103,7 +106,7 @@ function taskOf({ config, folder, ranks }: AlignSession, inputs: AlignInputs, tr
       decode_ms: batch.decodeMs,
       seconds,
     }),
-    validate: async () => null,
+    validate: async (step) => (heldOut ? validate(step, heldOut, trainer, session, inputs) : null),
     collect: async () => {},
     write: (path) => writeTrainerState(trainer, path, student),
     export: async function* () {
@@ -115,6 +118,43 @@ function taskOf({ config, folder, ranks }: AlignSession, inputs: AlignInputs, tr
       }
     },
     close: () => trainer.close(),
+  };
+}
+
+/** Mean losses over the batches that are held out; null when the signal stopped it, on any rank. */
+async function validate(
+  step: number,
+  { source, sampler, isOfData }: HeldOut,
+  trainer: NativeTrainer,
+  { config, ranks, signal }: AlignSession,
+  inputs: AlignInputs,
+): Promise<AlignValidation | null> {
+  const loader = new Loader({
+    source,
+    sampler,
+    slots: trainer.slots,
+    slotNumbers: Array.from({ length: validationSlots }, (_, i) => trainingSlots + i),
+    preprocessing: preprocessingOf(config, inputs),
+    startStep: 0,
+    endStep: sampler.stepsPerEpoch,
+    skipped: SkippedImages.inMemory(config.maxSkipped),
+    mayBeEmpty: ranks.group !== null,
+  });
+  const sums = { loss: 0, kernelLoss: 0, anchorLoss: 0, cosineToOriginal: 0 };
+  for await (const { slot, count, rows } of loader) {
+    // Every rank takes part in every batch: they stop together.
+    if (await anyStopped({ ranks, signal })) return null;
+    const found = await trainer.evaluate({ slot, count, rows: isOfData ? rows : null });
+    loader.release(slot);
+    for (const key of Object.keys(sums) as (keyof typeof sums)[]) sums[key] += found[key] / sampler.stepsPerEpoch;
+  }
+  return {
+    step,
+    val_loss: sums.loss,
+    val_kernel_loss: sums.kernelLoss,
+    val_anchor_loss: sums.anchorLoss,
+    val_cosine_to_original: sums.cosineToOriginal,
+    val_samples: sampler.stepsPerEpoch * Math.min(config.batchSize, sampler.images),
   };
 }
 
@@ -134,7 +174,7 @@ async function openEmbeddingCache(
   inputs: AlignInputs,
   parent: string,
 ): Promise<CacheSpec & { complete: boolean }> {
-  const { student, teacher, source, sampler, fingerprints } = inputs;
+  const { student, teacher, source, sampler, heldOut, fingerprints } = inputs;
   const folder = ranks.node === 0 ? parent : join(parent, `node-${ranks.node}`);
   const specs = encoderSpecs(config, inputs);
   const key: CacheKey = {
@@ -154,9 +194,10 @@ async function openEmbeddingCache(
   const made = ranks.localRank === 0 ? await open() : null;
   await gather(ranks, 'cache', true);
   const { spec, rebuilt } = made ?? (await open());
-  const present = await presentRows(spec, sampler.members);
-  emit({ type: 'cache', folder, present, images: sampler.images, ...(rebuilt ? { rebuilt } : {}) });
-  return { ...spec, complete: present === sampler.images };
+  const used = [...sampler.members, ...(heldOut?.isOfData ? heldOut.sampler.members : [])];
+  const present = await presentRows(spec, used);
+  emit({ type: 'cache', folder, present, images: used.length, ...(rebuilt ? { rebuilt } : {}) });
+  return { ...spec, complete: present === used.length };
 }
 
 const givenKernel = ({ kernel, gamma, coef0, sigma, sigmaTeacher }: AlignConfig): KernelSpec => ({

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { mix665k } from '../data/conversations/mix665k.js';
 import { openSamples } from '../data/conversations/open.js';
-import { split } from '../data/conversations/sampler.js';
+import { split } from '../data/split.js';
 import { KueaError } from '../errors.js';
 import { openAdapter } from '../models/llava/adapter.js';
 import { openLlava } from '../models/llava/open.js';

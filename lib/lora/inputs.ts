@@ -1,6 +1,7 @@
 import { openSamples } from '../data/conversations/open.js';
-import { split, UpdateSampler } from '../data/conversations/sampler.js';
+import { UpdateSampler } from '../data/conversations/sampler.js';
 import type { SampleSource } from '../data/conversations/source.js';
+import { split } from '../data/split.js';
 import { type LlavaWeights, openLlava } from '../models/llava/open.js';
 import type { Inputs, Session } from '../run/session.js';
 import { openTokenizer } from '../text/tokenizer.js';

@@ -225,6 +225,7 @@ export function resolveLoraConfig(
   const cut = cutBatch(withoutFormerBatch(config, ranks, telling), ranks, { microBatch: 1, gradAccum: 32 }, name);
   // 0.1's constant had no warm-up.
   if (config.warmupSteps === undefined) config.warmupRatio ??= config.scheduler === 'constant' ? 0 : 0.03;
+  if (config.extend) config.resume = true;
   return { ...config, ...cut };
 }
 

@@ -198,6 +198,15 @@ export interface NativeTrainer {
    * updated.
    */
   step(request: StepRequest): Promise<StepMetrics | null>;
+  /**
+   * The losses of a batch, of all ranks together, without an update. `rows` null: the images have no rows in the cache, and the frozen models
+   * embed them.
+   */
+  evaluate(request: {
+    slot: number;
+    count: number;
+    rows: Uint32Array | null;
+  }): Promise<Pick<StepMetrics, 'loss' | 'kernelLoss' | 'anchorLoss' | 'cosineToOriginal'>>;
   /** Compute and store the frozen embeddings of a slot's images that the cache lacks; resolves to how many were computed. */
   embed(request: { slot: number; count: number; rows: Uint32Array }): Promise<number>;
   /**

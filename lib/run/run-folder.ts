@@ -10,7 +10,10 @@ import { FolderLock, isLock } from '../files/lock.js';
 import { savedSteps } from './checkpoints.js';
 
 /** What a run's folder is opened for: any program's checked options. */
-export type RunConfig = Record<string, unknown> & { out: string; resume: boolean };
+export type RunConfig = Record<string, unknown> & { out: string; resume: boolean; extend?: boolean };
+
+/** How long a run is: what --extend changes. */
+const lengths = ['steps', 'epochs'];
 
 /** What a run makes in its folder. */
 const ours = ['config.yaml', 'inputs.json', 'metrics.jsonl', 'skipped.jsonl', 'cache', 'checkpoints', 'latest', 'best', 'export'];
@@ -68,6 +71,11 @@ export class RunFolder {
     this.isAbandoned = true;
   }
 
+  /** The run is another length from now on, also when it is resumed. Of several ranks rank 0 writes it down. */
+  async lengthen(config: RunConfig): Promise<void> {
+    if (this.lock) await writeFileAtomically(this.file('config.yaml'), toYaml(config));
+  }
+
   /** Throws KueaError `lock_lost` when the folder is another process's by now. */
   async check(): Promise<void> {
     await this.lock?.check();
@@ -119,11 +127,13 @@ export class RunFolder {
       await writeFileAtomically(saved, toYaml(config));
       return;
     }
-    const differing = differingOptions(parse(await readConfigFile(saved)), config, free);
-    if (differing.length > 0)
-      throw new KueaError(
-        'resume_mismatch',
-        `expected the options that the run in ${this.path} was started with, found others: ${differing.join(', ')}`,
-      );
+    const differing = differingOptions(parse(await readConfigFile(saved)), config, config.extend ? [...free, ...lengths] : free);
+    if (differing.length === 0) return;
+    const isLonger = differing.every((option) => lengths.some((key) => option.startsWith(`${key} `)));
+    throw new KueaError(
+      'resume_mismatch',
+      `expected the options that the run in ${this.path} was started with, found others: ${differing.join(', ')}` +
+        (isLonger ? '; --extend lengthens a run' : ''),
+    );
   }
 }

@@ -1,6 +1,7 @@
 import { SkippedImages } from '../data/skipped.js';
 import { agreedStop } from '../distributed/agreed-stop.js';
 import { gather } from '../distributed/ranks.js';
+import { KueaError } from '../errors.js';
 import { packageVersion } from '../package.js';
 import { type Checkpoint, saveCheckpoint } from './checkpoints.js';
 import type { Exported, RunEvent, RunResult, StepLine, ValidationLine } from './events.js';
@@ -49,10 +50,11 @@ export async function runTask<Config extends TrainingConfig, Plan, Batch, Metric
   session: Session<Config, RunEvent<Plan, Line>>,
   task: Task<Batch, Metrics, Line>,
 ): Promise<RunResult<Line>> {
-  const { checkpoint, emit, ranks } = session;
+  const { checkpoint, config, emit, ranks } = session;
   const started = performance.now();
   try {
     if (checkpoint) {
+      if (config.extend) await lengthen(session, task, checkpoint.step);
       await task.restore(checkpoint);
       emit({ type: 'resume', step: checkpoint.step, path: checkpoint.path });
     }
@@ -71,6 +73,24 @@ export async function runTask<Config extends TrainingConfig, Plan, Batch, Metric
   } finally {
     await task.close();
   }
+}
+
+/** A run goes on past the end that it was planned for: its learning rate is that of the longer run from here on, which is said. */
+async function lengthen<Config extends TrainingConfig, Plan, Batch, Metrics, Line extends StepLine>(
+  { config, emit, folder }: Session<Config, RunEvent<Plan, Line>>,
+  { steps, learningRate }: Task<Batch, Metrics, Line>,
+  done: number,
+): Promise<void> {
+  if (steps <= done)
+    throw new KueaError('bad_option', `expected more updates than the ${done} that the run in ${folder.path} has made, found ${steps}`);
+  await folder.lengthen(config);
+  const rate = (step: number) => learningRate(step).toPrecision(3);
+  emit({
+    type: 'warning',
+    message:
+      `the run is lengthened to ${steps} updates: its learning rate follows the schedule of a run of ${steps} from update ${done + 1} on ` +
+      `(${rate(done)} now, ${rate(steps - 1)} at the last), while the first ${done} followed the one that they were begun with`,
+  });
 }
 
 type Trained<Line extends StepLine> = Pick<RunResult<Line>, 'steps' | 'metrics' | 'validation' | 'skipped'>;

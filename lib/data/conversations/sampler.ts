@@ -1,19 +1,8 @@
 import { KueaError } from '../../errors.js';
 import { permutation } from '../images/sampler.js';
 
-/**
- * Streams of the seed that no epoch has: the validation split, and within an epoch one each for the two modalities and the order of the
- * batches.
- */
-const splitStream = 0xffffffff;
+/** Streams of the seed within an epoch: one each for the two modalities and the order of the batches. */
 const streamsPerEpoch = 4;
-
-/** round(fraction * length) samples to validate on, drawn by the seed, and the rest; both ascending. */
-export function split(length: number, valFraction: number, seed: number): { train: Uint32Array; validation: Uint32Array } {
-  const order = valFraction === 0 ? Uint32Array.from({ length }, (_, i) => i) : permutation(length, seed, splitStream);
-  const held = Math.round(valFraction * length);
-  return { train: order.slice(held).sort(), validation: order.slice(0, held).sort() };
-}
 
 /** Restores the order of a binary heap after its first element has grown. */
 function sink(heap: number[], before: (a: number, b: number) => boolean): void {

@@ -11,6 +11,8 @@ export interface LoaderOptions {
   sampler: Sampler;
   /** The ring: uint8 [batch size, 3, S, S] each. */
   slots: readonly Uint8Array[];
+  /** Those that this loader may fill. Default: all. */
+  slotNumbers?: readonly number[];
   preprocessing: Preprocessing;
   /** Global steps [startStep, endStep) are loaded. */
   startStep: number;
@@ -57,7 +59,7 @@ export class Loader implements AsyncIterable<FilledSlot> {
   private wake: () => void = () => {};
 
   constructor(private readonly options: LoaderOptions) {
-    const { source, preprocessing, slots, concurrency = defaultConcurrency() } = options;
+    const { source, preprocessing, slots, slotNumbers = slots.map((_, i) => i), concurrency = defaultConcurrency() } = options;
     if (source.kind === 'pixels' && source.size !== preprocessing.crop) {
       throw new KueaError(
         'pixel_size',
@@ -65,7 +67,7 @@ export class Loader implements AsyncIterable<FilledSlot> {
           `in the file`,
       );
     }
-    this.free = slots.map((_, i) => i);
+    this.free = [...slotNumbers];
     this.imageBytes = 3 * preprocessing.crop ** 2;
     this.limiter = new Limiter(concurrency);
     this.nextStep = options.startStep;

@@ -51,12 +51,11 @@ export function permutation(n: number, seed: number, epoch: number): Uint32Array
 /** The stream that --fraction's subset is drawn from: no epoch has this number. */
 const subsetStream = 0xffffffff;
 
-/** round(fraction * n) indices, at least one, drawn by `seed`, ascending. */
-function subset(n: number, fraction: number, seed: number): Uint32Array {
-  if (fraction === 1) return Uint32Array.from({ length: n }, (_, i) => i);
-  return permutation(n, seed, subsetStream)
-    .subarray(0, Math.max(1, Math.round(fraction * n)))
-    .sort();
+/** round(fraction * n) of n indices, at least one, drawn by `seed`, ascending as they are. */
+function subset(among: Uint32Array, fraction: number, seed: number): Uint32Array {
+  if (fraction === 1) return among;
+  const places = permutation(among.length, seed, subsetStream).subarray(0, Math.max(1, Math.round(fraction * among.length)));
+  return places.sort().map((place) => among[place]!);
 }
 
 export interface SamplerOptions {
@@ -66,7 +65,9 @@ export interface SamplerOptions {
   seed: number;
   /** False: the source's order, every epoch. */
   shuffle: boolean;
-  /** Part of the images that is used at all, in (0, 1]; the same ones in every epoch. Default 1. */
+  /** Indices of the images that may be used, ascending. Default: all. */
+  among?: Uint32Array;
+  /** Part of those that is used at all, in (0, 1]; the same ones in every epoch. Default 1. */
   fraction?: number;
   /** Leave out an epoch's last, smaller batch. Default true, as the published loop does. */
   dropLast?: boolean;
@@ -93,18 +94,19 @@ export class Sampler {
   /** Throws KueaError `bad_option`, and `too_few_images` when the images do not fill one batch. */
   constructor(private readonly options: SamplerOptions) {
     const { length, batchSize, seed, fraction = 1, dropLast = true } = options;
+    const among = options.among ?? Uint32Array.from({ length }, (_, i) => i);
     if (!(fraction > 0 && fraction <= 1)) throw new KueaError('bad_option', `expected a fraction above 0 and up to 1, found ${fraction}`);
     if (!Number.isSafeInteger(seed) || seed < 0) throw new KueaError('bad_option', `expected a seed from 0 to 2^53 - 1, found ${seed}`);
     const { from, to } = this.part(batchSize);
     this.rankBatchSize = to - from;
-    this.members = subset(length, fraction, seed);
+    this.members = subset(among, fraction, seed);
     this.images = this.members.length;
     this.stepsPerEpoch = dropLast ? Math.floor(this.images / batchSize) : Math.ceil(this.images / batchSize);
     if (this.stepsPerEpoch === 0) {
       throw new KueaError(
         'too_few_images',
         `expected at least one batch of ${batchSize} images, found ` +
-          `${this.images}${fraction < 1 ? ` (fraction ${fraction} of ${length})` : ''}: use a smaller batch size`,
+          `${this.images}${fraction < 1 ? ` (fraction ${fraction} of ${among.length})` : ''}: use a smaller batch size`,
       );
     }
   }

@@ -1,7 +1,8 @@
 import { expect } from 'chai';
 
-import { split, UpdateSampler, type UpdateSamplerOptions } from '../../../../lib/data/conversations/sampler.js';
+import { UpdateSampler, type UpdateSamplerOptions } from '../../../../lib/data/conversations/sampler.js';
 import { permutation } from '../../../../lib/data/images/sampler.js';
+import { split } from '../../../../lib/data/split.js';
 import { KueaError } from '../../../../lib/errors.js';
 
 const all = (n: number) => Uint32Array.from({ length: n }, (_, i) => i);
