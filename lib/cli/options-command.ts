@@ -110,13 +110,17 @@ function configureHelps(command: Command, everyday: ReadonlyMap<string, string>,
   });
 }
 
-const yamlNote = 'In a YAML, a path that begins with ./ or ../ starts from its folder; others, as in flags, from the working folder.';
+const yamlNote = 'In a YAML, a path that begins with ./ or ../ starts from its folder; others,\nas in flags, from the working folder.';
 
 export function optionsCommand(spec: OptionsCommand): Command {
   const { name, description, shape, presets } = spec;
   const keys = Object.keys(shape);
   const command = new Command(name).description(description).allowExcessArguments(true);
-  const everyday = new Map<string, string>();
+  const everyday = new Map([
+    ['help', 'show the everyday options'],
+    ['help-all', 'show every option'],
+    ['version', 'print the version'],
+  ]);
   const add = (option: Option, shown = option.description) => {
     command.addOption(option);
     everyday.set(option.name(), shown);
@@ -135,12 +139,6 @@ export function optionsCommand(spec: OptionsCommand): Command {
     for (const old of formerly) command.addOption(flagOf(kebabCase(old), schema).hideHelp());
   }
   add(new Option('--json', 'print every event, and an error, as a line of JSON').helpGroup('Run:'));
-  for (const [name, shown] of [
-    ['help', 'show the everyday options'],
-    ['help-all', 'show every option'],
-    ['version', 'print the version'],
-  ] as const)
-    everyday.set(name, shown);
   configureHelps(command, everyday, spec);
   command.showSuggestionAfterError(false);
   // Our own message: commander's would not know the keys' other spellings.

@@ -44,22 +44,23 @@ describe('a fine-tuning run', () => {
   });
   after(() => rmSync(work, { recursive: true, force: true }));
 
+  const base = (name: string): LoraOptions => ({
+    model: join(golden, 'model'),
+    adapter: join(golden, 'adapter0'),
+    data: join(golden, 'batches.safetensors'),
+    out: join(work, name),
+    dropout: 0,
+    shuffle: false,
+    precision: 'fp32',
+    microBatch: batch,
+    gradAccum: accum,
+    steps,
+    maxLength: 20,
+  });
+
   async function trace(name: string, options: Partial<LoraOptions>): Promise<LoraLine[]> {
     const lines: LoraLine[] = [];
-    const run = finetune({
-      model: join(golden, 'model'),
-      adapter: join(golden, 'adapter0'),
-      data: join(golden, 'batches.safetensors'),
-      out: join(work, name),
-      dropout: 0,
-      shuffle: false,
-      precision: 'fp32',
-      microBatch: batch,
-      gradAccum: accum,
-      steps,
-      maxLength: 20,
-      ...options,
-    });
+    const run = finetune({ ...base(name), ...options });
     for await (const event of run) if (event.type === 'step') lines.push(event);
     await run.result;
     return lines;
@@ -102,6 +103,18 @@ describe('a fine-tuning run', () => {
     agree(await trace('packed', { ...bySamples!.options, pack: true, maxLength: 50 }), bySamples!);
     agree(await trace('one', { ...bySamples!.options, microBatch: 1, gradAccum: batch * accum }), bySamples!);
     agree(await trace('kept', { ...bySamples!.options, activationCheckpointing: false }), bySamples!);
+  });
+
+  it('takes an option under its former name, and says so by an event', async () => {
+    const warnings: string[] = [];
+    const run = finetune({ ...base('former'), dryRun: true, gradientCheckpointing: false });
+    for await (const event of run) {
+      if (event.type === 'warning') warnings.push(event.message);
+      if (event.type === 'start') expect(event.plan.config.activationCheckpointing).to.equal(false);
+    }
+    expect(warnings).to.deep.equal([
+      'gradientCheckpointing is called activationCheckpointing now; the old name goes with the next version',
+    ]);
   });
 
   it('stays near them in bf16, with a base in bf16, fp16 or NF4', async () => {

@@ -108,6 +108,6 @@ describe('kuea-align and what it prints to', () => {
     const none = run(...recipe('none').map((word) => (word === '--steps' ? '--epochs' : word === '6' ? '0.01' : word)));
     expect(none.status).to.equal(2);
     expect(none.stderr).to.match(/expected at least one update, found 0/);
-    expect(existsSync(path('none'))).to.equal(false);
+    expect(existsSync(path('none', 'config.yaml'))).to.equal(false);
   });
 });
