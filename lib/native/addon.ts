@@ -199,8 +199,8 @@ export interface NativeTrainer {
    */
   step(request: StepRequest): Promise<StepMetrics | null>;
   /**
-   * The losses of a batch, of all ranks together, without an update. `rows` null: the images have no rows in the cache, and the frozen models
-   * embed them.
+   * The losses of a batch, of all ranks together, without an update. `rows` null: the images have no rows in the cache, and the frozen
+   * models embed them.
    */
   evaluate(request: {
     slot: number;

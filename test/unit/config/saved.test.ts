@@ -1,10 +1,11 @@
-import { isDeepStrictEqual } from 'node:util';
+import { resolve } from 'node:path';
 
 import { expect } from 'chai';
 import { parse } from 'yaml';
 
 import { freeAlignKeys, parseSavedAlign, resolveAlignConfig } from '../../../lib/align/options.js';
 import { camelCase } from '../../../lib/config/keys.js';
+import { differingOptions } from '../../../lib/config/saved.js';
 import { freeLoraKeys, parseSavedLora, resolveLoraConfig } from '../../../lib/lora/options.js';
 
 // config.yaml as kuea 0.1.0 wrote it, with the options of 0.1.0 alone.
@@ -92,37 +93,33 @@ dry_run: false
 const read = (text: string) =>
   Object.fromEntries(Object.entries(parse(text) as Record<string, unknown>).map(([key, value]) => [camelCase(key), value]));
 
-/** The options, but for the `free` ones, that differ. */
-const differing = (before: Record<string, unknown>, now: Record<string, unknown>, free: readonly string[]) =>
-  [...new Set([...Object.keys(before), ...Object.keys(now)])]
-    .filter((key) => !free.includes(key) && !isDeepStrictEqual(before[key], now[key]))
-    .map((key) => `${key}: ${before[key]} then, ${now[key]} now`);
-
 describe("a run's config.yaml of kuea 0.1", () => {
   it('is that of the same kuea-align now', () => {
     const saved = parseSavedAlign(read(alignOf01));
-    const same = { student: 'clip', teacher: 'dinov2', data: 'photos/', out: 'runs/a', epochs: 4, batchSize: 8, lr: 1e-4 };
-    expect(differing(saved, resolveAlignConfig({ ...same, resume: true, device: 'auto' }), freeAlignKeys)).to.deep.equal([]);
-    expect(differing(saved, resolveAlignConfig({ ...same, w: 3, data: 'others' }), freeAlignKeys)).to.deep.equal([
-      'data: photos/ then, others now',
-      'w: 0.5 then, 3 now',
+    const same = { student: 'clip', teacher: 'dinov2', data: resolve('photos'), out: 'runs/a', epochs: 4, batchSize: 8, lr: 1e-4 };
+    expect(differingOptions(saved, resolveAlignConfig({ ...same, resume: true, device: 'auto' }), freeAlignKeys)).to.deep.equal([]);
+    expect(differingOptions(saved, resolveAlignConfig({ ...same, w: 3, data: 'others' }), freeAlignKeys)).to.deep.equal([
+      'data ("photos/" then, "others" now)',
+      'w (0.5 then, 3 now)',
     ]);
-    expect(differing(saved, resolveAlignConfig({ ...same, maxGradNorm: 1 }), freeAlignKeys)).to.deep.equal(['maxGradNorm: 0 then, 1 now']);
+    expect(differingOptions(saved, resolveAlignConfig({ ...same, maxGradNorm: 1 }), freeAlignKeys)).to.deep.equal([
+      'maxGradNorm (0 then, 1 now)',
+    ]);
   });
 
   it('is that of the same kuea-lora now: its batch_size was a micro-batch, its constant did not warm up', () => {
     const same = { model: 'llava', data: 'talk.json', out: 'runs/l', epochs: 1, microBatch: 2, gradAccum: 16 };
-    const changed = (scheduler: string, options: Record<string, unknown>) =>
-      differing(
+    const differing = (scheduler: string, options: Record<string, unknown>) =>
+      differingOptions(
         parseSavedLora(read(loraOf01.replace('SCHEDULER', scheduler))),
         resolveLoraConfig({ ...same, scheduler, ...options }),
         freeLoraKeys,
       );
-    expect(changed('cosine', {})).to.deep.equal([]);
-    expect(changed('constant', {})).to.deep.equal([]);
-    expect(changed('constant', { warmupRatio: 0.03 })).to.deep.equal(['warmupRatio: 0 then, 0.03 now']);
-    expect(changed('cosine', { microBatch: 1 })).to.deep.equal(['microBatch: 2 then, 1 now']);
-    expect(changed('cosine', { activationCheckpointing: false })).to.deep.equal(['activationCheckpointing: true then, false now']);
+    expect(differing('cosine', {})).to.deep.equal([]);
+    expect(differing('constant', {})).to.deep.equal([]);
+    expect(differing('constant', { warmupRatio: 0.03 })).to.deep.equal(['warmupRatio (0 then, 0.03 now)']);
+    expect(differing('cosine', { microBatch: 1 })).to.deep.equal(['microBatch (2 then, 1 now)']);
+    expect(differing('cosine', { activationCheckpointing: false })).to.deep.equal(['activationCheckpointing (true then, false now)']);
   });
 
   it('of a version of which something is not known is refused', () => {
