@@ -1,9 +1,10 @@
 import { z } from 'zod';
 
-import { deviceOption, oneOf, option, parseOptions, type Telling } from '../config/options.js';
+import { oneOf, option, parseOptions, type Telling } from '../config/options.js';
 import { parseSaved } from '../config/saved.js';
 import { KueaError } from '../errors.js';
 import { shareBatch } from '../run/batch.js';
+import { adamOptions, freeRunKeys, imageOptions, runOptions, schedulerOption } from '../run/options.js';
 
 const positive = z.number().positive();
 const natural = z.int().nonnegative();
@@ -47,8 +48,7 @@ export const alignSchema = z.strictObject({
     { everyday: 'part held out for a validation loss' },
   ),
   valData: option('Data', 'other images that give the validation loss, as --data takes them', text.optional()),
-  maxSkipped: option('Data', 'undecodable images to skip before giving up', natural.default(100)),
-  workers: option('Data', 'images decoded at a time (default: what the cores can use)', count.optional()),
+  ...imageOptions,
 
   w: option(
     'Objective',
@@ -93,12 +93,10 @@ export const alignSchema = z.strictObject({
   gradAccum: option('Optimisation', 'micro-batches of an update, on each rank (default: what --micro-batch makes of it)', count.optional()),
   lr: option('Optimisation', 'peak learning rate', z.number().nonnegative().default(1e-5), { everyday: true }),
   weightDecay: option('Optimisation', "AdamW's decay, on every weight of the student", z.number().nonnegative().default(1e-4)),
-  beta1: option('Optimisation', "AdamW's beta1", z.number().min(0).lt(1).default(0.9)),
-  beta2: option('Optimisation', "AdamW's beta2", z.number().min(0).lt(1).default(0.999)),
-  eps: option('Optimisation', "AdamW's epsilon", positive.default(1e-8)),
+  ...adamOptions,
   warmupSteps: option('Optimisation', 'updates of linear warm-up (default: 0)', natural.optional(), { everyday: true }),
   warmupRatio: option('Optimisation', 'part of all updates that the warm-up takes, rounded up', z.number().min(0).max(1).optional()),
-  scheduler: option('Optimisation', 'learning rate after the warm-up', z.enum(['cosine', 'constant']).default('cosine')),
+  scheduler: schedulerOption,
   maxGradNorm: option('Optimisation', "norm that an update's gradient is cut to; 0 leaves it", z.number().nonnegative().default(0)),
   protocol: option(
     'Optimisation',
@@ -116,18 +114,10 @@ export const alignSchema = z.strictObject({
     everyday: true,
   }),
 
-  out: option('Run', 'folder of the run', text, { everyday: true }),
+  ...runOptions,
   cache: option('Run', 'folder of the frozen-embedding cache, or off (default: cache/ in the run)', text.optional()),
   seed: option('Run', 'seed of the order and the subset', natural.default(0)),
-  resume: option('Run', 'go on from the newest checkpoint of the run', z.boolean().default(false), { everyday: true }),
-  extend: option('Run', 'lengthen a finished run to the --steps or --epochs that are given now', z.boolean().default(false), {
-    everyday: 'lengthen a finished run to --steps or --epochs',
-  }),
-  device: deviceOption,
-  threads: option('Run', 'threads of the computation (default: all cores)', count.optional()),
   logEvery: option('Run', 'updates between two lines of metrics', count.default(10)),
-  saveEvery: option('Run', 'updates between two checkpoints; 0 saves at the end alone', natural.default(200)),
-  keepCheckpoints: option('Run', 'checkpoints to keep', count.default(2)),
   exportLayouts: option(
     'Run',
     'what to export at the end',
@@ -147,19 +137,9 @@ export type AlignKey = keyof AlignConfig;
 
 /** Options that a resumed run may change: they do not change what is computed. */
 export const freeAlignKeys: readonly AlignKey[] = [
-  'out',
-  'resume',
-  'extend',
-  'logEvery',
-  'saveEvery',
-  'keepCheckpoints',
-  'threads',
-  'workers',
-  'device',
+  ...freeRunKeys,
   'cache',
-  'dryRun',
   'exportLayouts',
-  'maxSkipped',
   // What it makes of the batch is in microBatch.
   'gradAccum',
 ];

@@ -1,8 +1,9 @@
 import { z } from 'zod';
-import { deviceOption, oneOf, option, parseOptions, type Telling } from '../config/options.js';
+import { oneOf, option, parseOptions, type Telling } from '../config/options.js';
 import { parseSaved } from '../config/saved.js';
 import { KueaError } from '../errors.js';
 import { type BatchCut, cutBatch } from '../run/batch.js';
+import { adamOptions, freeRunKeys, imageOptions, runOptions, schedulerOption } from '../run/options.js';
 
 const positive = z.number().positive();
 const natural = z.int().nonnegative();
@@ -72,8 +73,7 @@ export const loraSchema = z.strictObject({
     z.number().min(0).lt(1).default(0),
     { everyday: 'part held out for a validation loss' },
   ),
-  maxSkipped: option('Data', 'undecodable images to skip before giving up', natural.default(100)),
-  workers: option('Data', 'images decoded at a time (default: what the cores can use)', count.optional()),
+  ...imageOptions,
 
   adapter: option('Adapter', "adapter to start from, in PEFT's layout (default: a new one)", text.optional()),
   anyBase: option('Adapter', 'take the adapter although it was trained on another base', z.boolean().default(false)),
@@ -107,11 +107,9 @@ export const loraSchema = z.strictObject({
     'part of all updates that the warm-up takes, rounded up (default: 0.03; 0 with --scheduler constant)',
     z.number().min(0).max(1).optional(),
   ),
-  scheduler: option('Optimisation', 'learning rate after the warm-up', z.enum(['cosine', 'constant']).default('cosine')),
+  scheduler: schedulerOption,
   weightDecay: option('Optimisation', "AdamW's decay, on matrices", z.number().nonnegative().default(0)),
-  beta1: option('Optimisation', "AdamW's beta1", z.number().min(0).lt(1).default(0.9)),
-  beta2: option('Optimisation', "AdamW's beta2", z.number().min(0).lt(1).default(0.999)),
-  eps: option('Optimisation', "AdamW's epsilon", positive.default(1e-8)),
+  ...adamOptions,
   maxGradNorm: option(
     'Optimisation',
     "norm that an update's gradient is cut to; 0, as in LLaVA's recipe, leaves it",
@@ -125,17 +123,9 @@ export const loraSchema = z.strictObject({
   }),
   offload: option('Optimisation', "keep those inputs in the machine's memory, not the GPU's", z.boolean().default(false)),
 
-  out: option('Run', 'folder of the run', text, { everyday: true }),
+  ...runOptions,
   seed: option('Run', 'seed of the order, the new adapter and its dropout', natural.default(42)),
-  resume: option('Run', 'go on from the newest checkpoint of the run', z.boolean().default(false), { everyday: true }),
-  extend: option('Run', 'lengthen a finished run to the --steps or --epochs that are given now', z.boolean().default(false), {
-    everyday: 'lengthen a finished run to --steps or --epochs',
-  }),
-  device: deviceOption,
-  threads: option('Run', 'threads of the computation (default: all cores)', count.optional()),
   logEvery: option('Run', 'updates between two lines of metrics', count.default(1)),
-  saveEvery: option('Run', 'updates between two checkpoints; 0 saves at the end alone', natural.default(200)),
-  keepCheckpoints: option('Run', 'checkpoints to keep', count.default(2)),
   dryRun: option(
     'Run',
     'print the recipe and the plan of the memory, and stop; of the model config.json will do',
@@ -155,18 +145,8 @@ export type LoraOptions = z.input<typeof loraSchema> & {
 
 /** Options that a resumed run may change: they do not change what is computed. */
 export const freeLoraKeys: readonly (keyof LoraConfig)[] = [
-  'out',
-  'resume',
-  'extend',
-  'logEvery',
-  'saveEvery',
-  'keepCheckpoints',
-  'threads',
-  'workers',
-  'device',
-  'dryRun',
+  ...freeRunKeys,
   'cardGib',
-  'maxSkipped',
   // Compared as what they are together, the samples of an update: other ranks may go on with a run.
   'batchSize',
   'gradAccum',
