@@ -209,7 +209,8 @@ export function planAdapter({ folder, tensors, rank, targets }: Adapter, llama: 
   if (unbound !== undefined)
     throw new KueaError(
       'bad_adapter',
-      `expected target_modules among ${known.join(', ')} in adapter_config.json of ${folder}, found ${named(unbound)}: it has no tensors here`,
+      `expected target_modules among ${known.join(', ')} in adapter_config.json of ${folder}, found ${named(unbound)}: it has ` +
+        `no tensors here`,
     );
   return planLoad(`the adapter ${folder}`, loraPairs(llama, rank, prefixes[layout].language), tensors, () => false);
 }
