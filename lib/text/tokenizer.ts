@@ -14,7 +14,7 @@ const notText = ['<image>', '<pad>'];
 
 /** Of a tokenizer's file in bytes, at most: LLaMA's JSON has 2 MB and its SentencePiece model 0.5 MB, the largest known 33 and 5. */
 const largestJson = 1 << 26;
-const largestModel = 1 << 24;
+export const largestModel = 1 << 24;
 
 /** Text to ids and back, as the reference's slow LlamaTokenizer does it. */
 export class TextTokenizer {
