@@ -142,7 +142,7 @@ const longest = 120;
 export function shown(value: unknown): string {
   let text: string;
   try {
-    text = JSON.stringify(value) ?? String(value);
+    text = JSON.stringify(value) ?? 'none';
   } catch {
     // Cyclic, too deep, or a bigint.
     text = typeof value === 'bigint' ? value.toString() : 'something that is no JSON';

@@ -66,6 +66,14 @@ export async function readRegular(path: string | Buffer, most: number): Promise<
   }
 }
 
+/** Of a small file of ours, at most: what a run keeps beside its checkpoints. */
+const largestOwn = 1 << 20;
+
+/** The text of a small file of ours; null when there is no file of that name. Throws what `readRegular` throws. */
+export async function readOwn(path: string): Promise<string | null> {
+  return (await readIfThere(path, largestOwn))?.toString('utf8') ?? null;
+}
+
 /** As `readRegular`; null when there is no file of that name. */
 export async function readIfThere(path: string, most: number): Promise<Buffer | null> {
   return readRegular(path, most).catch((error: KueaError) => {

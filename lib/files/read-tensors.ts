@@ -27,6 +27,9 @@ export async function readTensors(path: string): Promise<TensorFile> {
 /** Of an index in bytes, at most; 1000 tensors take 100 kB. */
 const largestIndex = 1 << 26;
 
+/** What file systems take. */
+const longestFileName = 255;
+
 /** The index maps each tensor to the file beside it that holds it. */
 async function readShards(index: string): Promise<TensorFile> {
   const bad = (why: string, cause?: unknown) =>
@@ -42,7 +45,7 @@ async function readShards(index: string): Promise<TensorFile> {
   const shards = new Map<string, TensorFile>();
   const merged: TensorFile = { tensors: new Map(), metadata: {}, torchScript: false };
   for (const [name, file] of Object.entries(map)) {
-    if (typeof file !== 'string' || basename(file) !== file || !/\.(safetensors|bin)$/.test(file))
+    if (typeof file !== 'string' || basename(file) !== file || file.length > longestFileName || !/\.(safetensors|bin)$/.test(file))
       throw bad(`it says that ${named(name)} lies in ${shown(file)}, which is no weights file beside it`);
     if (!shards.has(file)) shards.set(file, await readTensors(join(dirname(index), file)));
     const tensor = shards.get(file)!.tensors.get(name);

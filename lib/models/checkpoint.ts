@@ -1,10 +1,11 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import { z } from 'zod';
 
 import { readConfigFile } from '../config/files.js';
 import { KueaError } from '../errors.js';
+import { readOwn } from '../regular-file.js';
 import type { ModelFile, WeightsFile } from './kind.js';
 import { checkpointMetadata, originOf } from './own-metadata.js';
 
@@ -42,7 +43,7 @@ export async function adapterOfRun(folder: string, names: readonly string[]): Pr
 /** The newest checkpoint's folder of a run. */
 async function latestOf(folder: string, names: readonly string[]): Promise<string | null> {
   if (!names.includes('config.yaml') || !names.includes('latest')) return null;
-  const latest = (await readFile(join(folder, 'latest'), 'utf8').catch(() => '')).trim();
+  const latest = ((await readOwn(join(folder, 'latest'))) ?? '').trim();
   return /^checkpoints\/step-\d{6,}$/.test(latest) ? join(folder, latest) : null;
 }
 

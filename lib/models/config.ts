@@ -1,13 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
 
-import { KueaError } from '../errors.js';
+import { KueaError, shown } from '../errors.js';
 import type { Json } from './model-folder.js';
 
 /** Keys that must have one of these values, an absent one counting as undefined; all of them change what is computed. */
 export type Demands = Record<string, readonly unknown[]>;
-
-/** A value of a file for an error's text, at most 80 characters. */
-export const shown = (value: unknown): string => (JSON.stringify(value) ?? 'none').slice(0, 80);
 
 /**
  * Refuses a config that asks for what is not computed here. `where` is the config's name for people, `because` says why it matters. Throws

@@ -1,5 +1,5 @@
-import { KueaError } from '../errors.js';
-import { section, shown } from './config.js';
+import { KueaError, shown } from '../errors.js';
+import { section } from './config.js';
 import type { ModelFile } from './kind.js';
 import { type Json, readJson } from './model-folder.js';
 import { largestSide, ownPreprocessing } from './own-metadata.js';

@@ -1,8 +1,7 @@
 import { stat } from 'node:fs/promises';
 
-import { KueaError } from '../errors.js';
+import { KueaError, shown } from '../errors.js';
 import type { Arch } from '../native/addon.js';
-import { shown } from './config.js';
 import { type OpenWeightsOptions, openWeights } from './open.js';
 import { readConfigs } from './read-configs.js';
 import { kinds, namesFor } from './registry.js';

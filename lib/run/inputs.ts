@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
-
-import { KueaError } from '../errors.js';
+import { KueaError, named, reason } from '../errors.js';
 import { writeFileAtomically } from '../files/atomic.js';
+import { readOwn } from '../regular-file.js';
 import type { RunFolder } from './run-folder.js';
 
 /**
@@ -17,7 +16,7 @@ export async function claimInputs(folder: Pick<RunFolder, 'file' | 'path'>, fing
   if (known.includes('effectiveBatch') && before['effectiveBatch'] !== effectiveBatch) {
     throw new KueaError(
       'resume_mismatch',
-      `expected ${before['effectiveBatch']} samples an update, as the run in ${folder.path} was started with, found ${effectiveBatch} ` +
+      `expected ${named(before['effectiveBatch'])} samples an update, as the run in ${folder.path} was started with, found ${effectiveBatch} ` +
         `(--batch-size, or --micro-batch x --grad-accum x ranks): ask for as many`,
     );
   }
@@ -33,10 +32,7 @@ export async function claimInputs(folder: Pick<RunFolder, 'file' | 'path'>, fing
 }
 
 async function readFingerprints(file: string): Promise<Record<string, unknown>> {
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT') throw error;
-    return '{}';
-  });
+  const text = (await readOwn(file)) ?? '{}';
   try {
     const parsed: unknown = JSON.parse(text);
     if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return { ...parsed };
@@ -44,7 +40,7 @@ async function readFingerprints(file: string): Promise<Record<string, unknown>> 
   } catch (cause) {
     throw new KueaError(
       'bad_inputs',
-      `expected the fingerprints of a run's inputs in ${file}, found something else (${(cause as Error).message}): remove it to resume ` +
+      `expected the fingerprints of a run's inputs in ${file}, found something else (${reason(cause)}): remove it to resume ` +
         `without the comparison`,
       { cause },
     );

@@ -1,6 +1,10 @@
-import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 
 import { asWriteError, writeFileAtomically } from '../files/atomic.js';
+import { readIfThere } from '../regular-file.js';
+
+/** Of the file in bytes, at most: a line has some 300. */
+const largestMetrics = 1 << 28;
 
 /** A line of metrics.jsonl, of whichever kind. */
 type Line = { step: number };
@@ -17,7 +21,7 @@ export class MetricsFile {
    * off.
    */
   static async open(path: string, step: number): Promise<MetricsFile> {
-    const text = await readFile(path, 'utf8').catch(() => '');
+    const text = (await readIfThere(path, largestMetrics))?.toString('utf8') ?? '';
     const kept = text.split('\n').filter((line) => {
       try {
         return (JSON.parse(line) as Line).step <= step;

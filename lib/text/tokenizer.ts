@@ -14,7 +14,7 @@ const notText = ['<image>', '<pad>'];
 
 /** Of a tokenizer's file in bytes, at most: LLaMA's JSON has 2 MB and its SentencePiece model 0.5 MB, the largest known 33 and 5. */
 const largestJson = 1 << 26;
-const largestModel = 1 << 24;
+export const largestModel = 1 << 24;
 
 /** Text to ids and back, as the reference's slow LlamaTokenizer does it. */
 export class TextTokenizer {
@@ -27,6 +27,8 @@ export class TextTokenizer {
   /** How the end is written in text. */
   readonly eosText: string;
   private readonly tokenizer: Tokenizer;
+  /** Whether ids that the vocabulary lacks have a token. */
+  private readonly named: boolean;
 
   /**
    * `json` and `config`: what tokenizer.json and tokenizer_config.json hold; `from` names them in errors. Throws KueaError `bad_tokenizer`.
@@ -39,6 +41,7 @@ export class TextTokenizer {
     const fault = parsed.error?.issues[0] ?? settings.error?.issues[0];
     if (!parsed.success || !settings.success) throw unread(`${fault?.path.join('.')}: ${fault?.message}`, parsed.error ?? settings.error);
     const { added_tokens: added, ...rest } = parsed.data;
+    this.named = typeof rest.model.unk_token === 'string';
     try {
       const text = added.filter(({ content }) => !notText.includes(content));
       this.tokenizer = new Tokenizer({ ...rest, added_tokens: text, post_processor: null }, settings.data);
@@ -70,7 +73,9 @@ export class TextTokenizer {
 
   /** The text of some ids, without special tokens. Bytes that are no UTF-8 become U+FFFD. */
   decode(ids: readonly number[]): string {
-    return ids.length === 0 ? '' : this.tokenizer.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+    // A model may have more ids than its tokenizer, and a tokenizer no token for them.
+    const known = this.named ? [...ids] : ids.filter((id) => this.tokenizer.id_to_token(id) !== undefined);
+    return known.length === 0 ? '' : this.tokenizer.decode(known, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
   }
 
   /** Decodes ids as they come: `push` returns the text that has become certain, whole characters alone; `end` what is left over. */

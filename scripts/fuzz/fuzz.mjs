@@ -1,8 +1,9 @@
 /**
- * Hostile files for every reader, from a seed: node scripts/fuzz/fuzz.mjs [--cases 1000] [--from 0] [--seed 1] [--readers safetensors,tar]
- * [--show READER:CASE]. Each reader has a process of its own, so that what ends it or hangs is found, named and passed over. Prints JSON:
- * the cases of each reader, how many were read, the errors by code, the slowest (CPU time), the peak of memory, and failures: an error
- * without a code, more than 2 s or 1 GB for one file, a process that ended. --show writes the file of one case to standard output.
+ * Hostile files for every reader, from a seed: node scripts/fuzz/fuzz.mjs [--cases 1000] [--from 0] [--seed 1] [--seconds 400]
+ * [--readers safetensors,tar] [--show READER:CASE]. The cases are of each reader; after --seconds no more are begun. Readers have processes
+ * of their own, so that what ends one or hangs is found, named and passed over. Prints JSON: the cases of each reader, how many were read,
+ * the errors by code, the slowest (CPU time), the peak of memory, and failures: an error without a code, more than 2 s or 1 GB for one
+ * file, a process that ended. --show writes the file of one case to standard output.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -16,6 +17,7 @@ import { caseOf, readers } from './readers.mjs';
 const { values } = parseArgs({
   options: {
     cases: { type: 'string', default: '1000' },
+    seconds: { type: 'string', default: 'Infinity' },
     from: { type: 'string', default: '0' },
     seed: { type: 'string', default: '1' },
     readers: { type: 'string' },
@@ -24,6 +26,9 @@ const { values } = parseArgs({
 });
 /** Wall time without a new case after which a process hangs; generous, for CPU time is what is judged. */
 const patience = 20_000;
+/** Cases of one process: some thousand outweigh its start, and a stop between two loses little. */
+const most = 2000;
+const deadline = Date.now() + 1000 * Number(values.seconds);
 const child = fileURLToPath(new URL('./child.mjs', import.meta.url));
 /** No model is fetched, whatever a config names. */
 const env = { ...process.env, HF_ENDPOINT: 'http://127.0.0.1:9', HF_HUB_OFFLINE: '1', UV_THREADPOOL_SIZE: '2' };
@@ -51,58 +56,56 @@ function part(name, from, to) {
       clearInterval(watch);
       const ended = { case: Number(at() || from), what: `the process ended with ${signal ?? code}: ${complaint.slice(-400)}` };
       rmSync(folder, { recursive: true, force: true });
-      resolve(said ?? { ended });
+      resolve(said ?? { ended, failures: [] });
     });
   });
-}
-
-/** All cases of a reader, beginning anew behind a case that ended the process. What that process had counted before is counted again. */
-async function fuzz(name, from, to) {
-  const total = { cases: 0, read: 0, codes: {}, failures: [], slowest: { case: -1, cpu_ms: 0 }, growth_mb: 0, peak_rss_mb: 0 };
-  const add = (found) => {
-    total.cases += found.cases;
-    total.read += found.read;
-    for (const [code, count] of Object.entries(found.codes)) total.codes[code] = (total.codes[code] ?? 0) + count;
-    total.failures.push(...found.failures);
-    if (found.slowest.cpu_ms > total.slowest.cpu_ms) total.slowest = found.slowest;
-    total.growth_mb = Math.max(total.growth_mb, found.growth_mb);
-    total.peak_rss_mb = Math.max(total.peak_rss_mb, found.peak_rss_mb);
-  };
-  const pending = [[from, to]];
-  while (pending.length > 0 && total.failures.length < 50) {
-    const [begin, end] = pending.pop();
-    if (begin >= end) continue;
-    const found = await part(name, begin, end);
-    if (!found.ended) {
-      add(found);
-      continue;
-    }
-    total.failures.push(found.ended);
-    total.cases++;
-    pending.push([found.ended.case + 1, end], [begin, found.ended.case]);
-  }
-  return total;
 }
 
 if (values.show) {
   const [name, number] = values.show.split(':');
   process.stdout.write(caseOf(name, Number(values.seed), Number(number)));
-} else {
-  const names = values.readers?.split(',') ?? Object.keys(readers);
-  const [from, count] = [Number(values.from), Number(values.cases)];
-  const found = {};
-  for (const name of names) found[name] = await fuzz(name, from, from + count);
-  const all = Object.values(found);
-  const failures = names.flatMap((name) =>
-    found[name].failures.map((failure) => ({ reader: name, seed: Number(values.seed), ...failure })),
-  );
-  for (const one of all) delete one.failures;
-  console.log(
-    JSON.stringify(
-      { seed: Number(values.seed), from, cases: all.reduce((sum, { cases }) => sum + cases, 0), readers: found, failures },
-      null,
-      2,
-    ),
-  );
-  process.exitCode = failures.length === 0 ? 0 : 1;
+  process.exit();
 }
+
+const seed = Number(values.seed);
+const [first, end] = [Number(values.from), Number(values.from) + Number(values.cases)];
+const names = values.readers?.split(',') ?? Object.keys(readers);
+const found = Object.fromEntries(
+  names.map((name) => [name, { cases: 0, read: 0, codes: {}, slowest: { case: -1, cpu_ms: 0 }, growth_mb: 0, peak_rss_mb: 0 }]),
+);
+const failures = [];
+
+function add(name, one) {
+  const total = found[name];
+  total.cases += one.cases;
+  total.read += one.read;
+  for (const [code, count] of Object.entries(one.codes)) total.codes[code] = (total.codes[code] ?? 0) + count;
+  if (one.slowest.cpu_ms > total.slowest.cpu_ms) total.slowest = one.slowest;
+  total.growth_mb = Math.max(total.growth_mb, one.growth_mb);
+  total.peak_rss_mb = Math.max(total.peak_rss_mb, one.peak_rss_mb);
+}
+
+// In rounds over the readers, so that a stop is fair to all.
+const parts = [];
+for (let from = first; from < end; from += most) for (const name of names) parts.push({ name, from, to: Math.min(end, from + most) });
+while (parts.length > 0 && Date.now() < deadline) {
+  const { name, from, to } = parts.shift();
+  const { ended, failures: fresh, ...one } = await part(name, from, to);
+  if (!ended) {
+    add(name, one);
+    failures.push(...fresh.map((failure) => ({ reader: name, seed, ...failure })));
+    continue;
+  }
+  failures.push({ reader: name, seed, ...ended });
+  found[name].cases++;
+  // The rest of the part, without the case that ended it; what it had counted before is done again.
+  parts.unshift(
+    ...[
+      { name, from, to: ended.case },
+      { name, from: ended.case + 1, to },
+    ].filter((rest) => rest.from < rest.to),
+  );
+}
+const cases = Object.values(found).reduce((sum, one) => sum + one.cases, 0);
+console.log(JSON.stringify({ seed, from: first, cases, readers: found, failures }, null, 2));
+process.exitCode = failures.length === 0 ? 0 : 1;

@@ -227,8 +227,10 @@ export function mutateJson(chance, seed) {
     else if (kind < 0.8) {
       if (Array.isArray(holder)) holder.splice(Number(key), 1);
       else delete holder[key];
-    } else if (kind < 0.9) holder[key] = structuredClone(chance.of(all)[0][chance.of(all)[1]] ?? null);
-    else if (Array.isArray(holder)) holder.push(raw());
+    } else if (kind < 0.9) {
+      const [from, which] = chance.of(all);
+      holder[key] = structuredClone(from[which] ?? null);
+    } else if (Array.isArray(holder)) holder.push(raw());
     else holder[chance.of(['__proto__x', 'x', '', 'toString', 'a'.repeat(2000)])] = raw();
   }
   if (chance.is(0.01)) return chance.of(oddities);

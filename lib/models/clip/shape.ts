@@ -1,7 +1,7 @@
-import { KueaError } from '../../errors.js';
+import { KueaError, shown } from '../../errors.js';
 import type { Tensors } from '../../files/tensors.js';
 import type { ClipVisionArch } from '../../native/addon.js';
-import { count, type Demands, demand, otherwiseWrong, positive, section, shown } from '../config.js';
+import { count, type Demands, demand, otherwiseWrong, positive, section } from '../config.js';
 import type { ModelFile, ShapeOptions, TextArch } from '../kind.js';
 import type { Json } from '../model-folder.js';
 import { checkedShape, layersOf, shapeOf, sideOf } from '../shapes.js';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { z } from 'zod';
 
-import { KueaError } from '../../errors.js';
+import { KueaError, named, shown } from '../../errors.js';
 import { isHubId } from '../../files/hub/fetch.js';
 import { readTensors } from '../../files/read-tensors.js';
 import type { Tensors } from '../../files/tensors.js';
@@ -112,8 +112,8 @@ export async function openAdapter(ref: string): Promise<Adapter> {
     const key = String(parsed.error.issues[0]!.path[0]);
     throw new KueaError(
       'unsupported_adapter',
-      `expected a plain LoRA adapter in ${folder}, found ${key} ${JSON.stringify(json[key]) ?? 'missing'} in its adapter_config.json, ` +
-        `which kuea-lora does not compute: merge it into its base with peft, and use that`,
+      `expected a plain LoRA adapter in ${folder}, found ${named(key)} ${json[key] === undefined ? 'missing' : shown(json[key])} in its ` +
+        `adapter_config.json, which kuea-lora does not compute: merge it into its base with peft, and use that`,
     );
   }
   const { r, lora_alpha: alpha, lora_dropout: dropout, target_modules: targets, base_model_name_or_path: base } = parsed.data;
@@ -151,7 +151,7 @@ function readTrainedOn(folder: string, { [trainedOnKey]: text }: Record<string, 
   } catch (cause) {
     throw new KueaError(
       'bad_adapter',
-      `expected ${trainedOnKey} in the metadata of ${folder} as kuea-lora writes it, found ${text.slice(0, 80)}: it was changed, or a ` +
+      `expected ${trainedOnKey} in the metadata of ${folder} as kuea-lora writes it, found ${named(text)}: it was changed, or a ` +
         `newer version wrote it`,
       { cause },
     );
@@ -209,7 +209,8 @@ export function planAdapter({ folder, tensors, rank, targets }: Adapter, llama: 
   if (unbound !== undefined)
     throw new KueaError(
       'bad_adapter',
-      `expected target_modules among ${known.join(', ')} in adapter_config.json of ${folder}, found ${unbound}: it has no tensors here`,
+      `expected target_modules among ${known.join(', ')} in adapter_config.json of ${folder}, found ${named(unbound)}: it has ` +
+        `no tensors here`,
     );
   return planLoad(`the adapter ${folder}`, loraPairs(llama, rank, prefixes[layout].language), tensors, () => false);
 }

@@ -1,6 +1,6 @@
-import { KueaError } from '../../errors.js';
+import { KueaError, shown } from '../../errors.js';
 import type { LlamaArch, LlavaSpec } from '../../native/addon.js';
-import { count, type Demands, demand, positive, section, shown } from '../config.js';
+import { count, type Demands, demand, positive, section } from '../config.js';
 import type { Json } from '../model-folder.js';
 import { checkedShape } from '../shapes.js';
 import type { LlavaLayout } from './keys.js';

@@ -1,7 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { copyCompanions, writeJson } from '../../files/output.js';
+import { readIfThere } from '../../regular-file.js';
 import { fromSentencePiece } from '../../text/sentencepiece.js';
+import { largestModel } from '../../text/tokenizer.js';
 import { type Json, readJson } from '../model-folder.js';
 import type { LlavaWeights } from './open.js';
 
@@ -73,7 +74,7 @@ async function tokenizerJson(folder: string, config: Json | null): Promise<Json 
   const json = await readJson(folder, 'tokenizer.json');
   if (json) return json;
   const file = join(folder, 'tokenizer.model');
-  const model = await readFile(file).catch(() => null);
+  const model = await readIfThere(file, largestModel);
   if (!model) return null;
   const made = fromSentencePiece(model, file, config?.['legacy'] !== false);
   const added = made['added_tokens'] as { id: number; content: string }[];

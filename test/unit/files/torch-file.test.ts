@@ -139,7 +139,11 @@ describe('torch files', () => {
         'forbidden_pickle',
       ],
       ['a tensor of something else', `ctorch._utils\n_rebuild_tensor_v2\n(}K\0))tR`, 'bad_pickle'],
-      ['a tensor of more sides than there are', `ctorch._utils\n_rebuild_tensor_v2\n(}K\0(${'K\x01'.repeat(65)}t)tR`, 'bad_pickle'],
+      [
+        'a tensor of more sides than libtorch takes',
+        `}${text('a')}${tensor.replace('))tR', `(${'K\x01'.repeat(65)}t(${'K\x01'.repeat(65)}ttR`)}s`,
+        'bad_pickle',
+      ],
     ];
     for (const [name, program, expectedCode] of malformed) {
       it(`${name}: is refused`, async () => {

@@ -126,6 +126,13 @@ describe('TextTokenizer', () => {
     expect([319, 6635, 2].map((id) => stream.push(id))).to.deep.equal(['A', ' cat', '']);
   });
 
+  it('decodes ids that it lacks to nothing where it has no token for them', () => {
+    const json = fromSentencePiece(llamaModel(), '', true);
+    const bare = new TextTokenizer({ ...json, model: { ...(json['model'] as object), unk_token: null } }, {}, '');
+    expect(bare.decode([40_000])).to.equal('');
+    expect(bare.decode([319, 40_000, 6635])).to.equal('A cat');
+  });
+
   it('refuses what is no tokenizer of this kind', async () => {
     await inFolder(async (folder) => {
       expect((await failure(openTokenizer(folder))).code).to.equal('tokenizer_not_found');
