@@ -2,12 +2,13 @@
  * Scenes of coloured shapes that the program draws itself: images whose every fact is known, for the demo and for tests. A scene is a pure
  * function of (seed, index); nothing here reads a clock, a file or Math.random.
  */
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import sharp from 'sharp';
 
 import { KueaError } from '../errors.js';
+import { writeFileAtomically } from '../files/atomic.js';
 
 export const SHAPES = ['circle', 'square', 'triangle', 'star', 'cross'] as const;
 export const COLOURS = {
@@ -240,8 +241,6 @@ export async function writeScenes(
   };
   await Promise.all(Array.from({ length: Math.min(concurrency, count) }, worker));
 
-  const metadata = join(dir, 'metadata.jsonl');
-  await writeFile(`${metadata}.partial`, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
-  await rename(`${metadata}.partial`, metadata);
+  await writeFileAtomically(join(dir, 'metadata.jsonl'), records.map((record) => `${JSON.stringify(record)}\n`).join(''));
   return records;
 }
