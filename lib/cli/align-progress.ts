@@ -34,8 +34,9 @@ export const alignText: EventText<AlignEvent> = {
         return `validation after step ${event.step}: loss ${short(event.val_loss)} on ${event.val_samples} images`;
       case 'phase':
       case 'tick':
-      case 'checkpoint':
         return '';
+      case 'checkpoint':
+        return event.warning ?? '';
       case 'export':
         return `exported ${event.layout}: ${event.path}`;
       case 'done': {

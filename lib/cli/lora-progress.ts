@@ -24,8 +24,9 @@ export const loraText: EventText<LoraEvent> = {
         return `validation after step ${event.step}: loss ${short(event.val_loss)} on ${event.val_samples} samples`;
       case 'phase':
       case 'tick':
-      case 'checkpoint':
         return '';
+      case 'checkpoint':
+        return event.warning ?? '';
       case 'export':
         return `exported the adapter: ${event.path}`;
       case 'done': {

@@ -1,10 +1,11 @@
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { z } from 'zod';
 
 import { KueaError } from '../errors.js';
-import { asWriteError, syncFolder, writeFileAtomically } from '../files/atomic.js';
+import { clearUnfinished, removeWhole, syncTree, writeFileAtomically } from '../files/atomic.js';
+import { replaceWhole } from '../files/output.js';
 import type { RunFolder } from './run-folder.js';
 
 const stateSchema = z.strictObject({
@@ -18,12 +19,22 @@ export interface Checkpoint {
   step: number;
 }
 
+export interface SavedCheckpoint extends Checkpoint {
+  /** Why an old checkpoint could not be removed. */
+  warning?: string;
+}
+
 const folderName = (step: number) => `step-${String(step).padStart(6, '0')}`;
 const stepOf = (name: string) => (/^step-\d{6,}$/.test(name) ? Number(name.slice(5)) : -1);
 
+type Folder = Pick<RunFolder, 'file'>;
+
 /** Steps of the complete checkpoints of a run, ascending. A folder gets its name only when it is whole. */
-async function savedSteps(run: RunFolder): Promise<number[]> {
-  const names = await readdir(run.file('checkpoints')).catch(() => []);
+export async function savedSteps(run: Folder): Promise<number[]> {
+  const names = await readdir(run.file('checkpoints')).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+    return [];
+  });
   return names
     .map(stepOf)
     .filter((step) => step >= 0)
@@ -32,44 +43,44 @@ async function savedSteps(run: RunFolder): Promise<number[]> {
 
 /**
  * Saves a checkpoint: `write` fills a folder beside the final name, which is then synced and renamed, `latest` is pointed at it, and all
- * but the newest `keep` are removed. On failure nothing of it is left and the ones before are untouched. Throws KueaError `disk_full`, and
- * what `write` throws.
+ * but the newest `keep` and the best are removed. On failure nothing of it is left and the ones before are untouched. Throws KueaError
+ * `disk_full`, `unwritable_file`, `lock_lost`, and what `write` throws.
  */
 export async function saveCheckpoint(
-  run: RunFolder,
+  run: Pick<RunFolder, 'file' | 'check'>,
   step: number,
   version: string,
   keep: number,
   write: (folder: string) => Promise<void>,
-): Promise<Checkpoint> {
+): Promise<SavedCheckpoint> {
   const parent = run.file('checkpoints');
   const path = join(parent, folderName(step));
-  const partial = join(parent, `.${folderName(step)}.partial`);
-  try {
-    await rm(partial, { recursive: true, force: true });
-    await mkdir(partial, { recursive: true });
-    await write(partial);
-    await writeFileAtomically(join(partial, 'state.json'), `${JSON.stringify({ step, version }, null, 2)}\n`);
-    await rm(path, { recursive: true, force: true });
-    await rename(partial, path);
-    await syncFolder(parent);
-    await writeFileAtomically(run.file('latest'), `checkpoints/${folderName(step)}\n`);
-  } catch (error) {
-    await rm(partial, { recursive: true, force: true });
-    throw asWriteError(error, path);
-  }
+  await run.check();
+  // A run goes on after the checkpoint's step: the lines of the steps before must not be lost with the power.
+  for (const name of ['metrics.jsonl', 'skipped.jsonl']) await syncTree(run.file(name));
+  await replaceWhole(path, async (folder) => {
+    await mkdir(folder);
+    await write(folder);
+    await writeFile(join(folder, 'state.json'), `${JSON.stringify({ step, version }, null, 2)}\n`);
+  });
+  await writeFileAtomically(run.file('latest'), `checkpoints/${folderName(step)}\n`);
+
   const steps = await savedSteps(run);
-  for (const old of steps.slice(0, Math.max(0, steps.length - keep)))
-    await rm(join(parent, folderName(old)), { recursive: true, force: true });
-  return { path, step };
+  const best = (await bestCheckpoint(run))?.step;
+  const saved: SavedCheckpoint = { path, step };
+  for (const old of steps.slice(0, Math.max(0, steps.length - keep)).filter((other) => other !== best)) {
+    // It is only in the way: the run goes on.
+    await removeWhole(join(parent, folderName(old))).catch((error: Error) => {
+      saved.warning = `cannot remove the old checkpoint of step ${old} (${error.message})`;
+    });
+  }
+  return saved;
 }
 
 /** The newest complete checkpoint, or null; what a killed run left half-written is removed. Throws KueaError `bad_checkpoint`. */
-export async function latestCheckpoint(run: RunFolder): Promise<Checkpoint | null> {
+export async function latestCheckpoint(run: Folder): Promise<Checkpoint | null> {
   const parent = run.file('checkpoints');
-  for (const name of await readdir(parent).catch(() => [] as string[])) {
-    if (name.endsWith('.partial')) await rm(join(parent, name), { recursive: true, force: true });
-  }
+  await clearUnfinished(parent);
   const step = (await savedSteps(run)).at(-1);
   if (step === undefined) return null;
   const path = join(parent, folderName(step));
@@ -84,4 +95,17 @@ export async function latestCheckpoint(run: RunFolder): Promise<Checkpoint | nul
     );
   }
   return { path, step };
+}
+
+/** Points `best` at the checkpoint of `step`, which is then kept, with the metric that made it the best. */
+export function markBest(run: Folder, step: number, metric: number): Promise<void> {
+  return writeFileAtomically(run.file('best'), `checkpoints/${folderName(step)}\n${metric}\n`);
+}
+
+/** The checkpoint that `best` names, with its metric; null when there is none. */
+export async function bestCheckpoint(run: Folder): Promise<(Checkpoint & { metric: number }) | null> {
+  const [name = '', metric = ''] = (await readFile(run.file('best'), 'utf8').catch(() => '')).split('\n');
+  const step = stepOf(name.replace(/^checkpoints\//, ''));
+  if (step < 0 || metric === '' || !(await savedSteps(run)).includes(step)) return null;
+  return { path: run.file('checkpoints', folderName(step)), step, metric: Number(metric) };
 }

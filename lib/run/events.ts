@@ -32,7 +32,8 @@ export type RunEvent<Plan, Line extends StepLine> =
   | { type: 'tick'; step: number; steps: number }
   | ({ type: 'step'; steps: number } & Line)
   | ({ type: 'validation' } & ValidationLine)
-  | { type: 'checkpoint'; step: number; path: string }
+  /** `warning`: an old checkpoint that could not be removed, and why. */
+  | { type: 'checkpoint'; step: number; path: string; warning?: string }
   | { type: 'export'; layout: string; path: string }
   | { type: 'done'; steps: number; interrupted: boolean; skipped: number; seconds: number };
 
