@@ -134,7 +134,7 @@ function parseHeader(file: string, json: string, start: number, size: number): S
  * The 8-byte length and the JSON of a header for tensors written one after the other in this order; padded so that the data is 8-aligned.
  */
 export function buildHeader(
-  entries: readonly { name: string; dtype: StoredDtype | 'U8'; shape: readonly number[] }[],
+  entries: readonly { name: string; dtype: StoredDtype | 'U8' | 'U32'; shape: readonly number[] }[],
   metadata: Record<string, string> = {},
 ): Buffer {
   const header: Record<string, unknown> = {};

@@ -169,10 +169,10 @@ export interface TrainerSpec {
 export interface CacheSpec {
   file: string;
   rows: number;
-  /** Byte offsets of F32 [rows, d], F32 [rows, d'] and U8 [rows] (1 where both embeddings are there). */
+  /** Byte offsets of F32 [rows, d], F32 [rows, d'] and U32 [rows]: the CRC-32 of both embeddings of a row, or 0 where it is absent. */
   original: number;
   teacher: number;
-  present: number;
+  checksums: number;
 }
 
 export interface StepRequest {

@@ -78,7 +78,7 @@ Napi::Value embed(const TrainerHandle& handle, const Napi::CallbackInfo& call) {
 Napi::Value open_cache(const TrainerHandle& handle, const Napi::CallbackInfo& call) {
   const auto o = call[0].As<Napi::Object>();
   const CacheSpec spec{args::string(o, "file"), args::integer(o, "rows"), args::integer(o, "original"), args::integer(o, "teacher"),
-                       args::integer(o, "present")};
+                       args::integer(o, "checksums")};
   return Environment::of(call.Env()).on_device(call.Env(), [handle, spec] { handle->get().open_cache(spec); });
 }
 

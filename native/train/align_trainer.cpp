@@ -103,7 +103,7 @@ AlignTrainer::Frozen AlignTrainer::frozen(const at::Tensor& pixels, std::span<co
   }
   if (!cache_) return compute_frozen(pixels);
   const auto upload = [&](const at::Tensor& t) { return t.to(spec_.device, t.scalar_type(), /*non_blocking=*/true); };
-  if (cache_->has(rows)) return {upload(cache_->original(rows)), upload(cache_->teacher(rows))};
+  if (const auto found = cache_->load(rows)) return {upload(found->original), upload(found->teacher)};
   auto computed = compute_frozen(pixels);
   // Synchronises a GPU, until every row has been computed once.
   cache_->store(rows, computed.original, computed.teacher);

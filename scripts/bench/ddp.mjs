@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { crc32 } from 'node:zlib';
 import { openCache } from '../../dist/lib/embed/cache.js';
 import { visionPairs } from '../../dist/lib/models/clip/keys.js';
 import { loadAddon } from '../../dist/lib/native/load.js';
@@ -122,7 +123,9 @@ async function main() {
     const cache = openSync(spec.file, 'r+');
     writeSync(cache, noise, 0, 4 * batch * arch.embedDim, spec.original);
     writeSync(cache, noise, 0, 4 * batch * teacherDim, spec.teacher);
-    writeSync(cache, new Uint8Array(batch).fill(1), 0, batch, spec.present);
+    const row = (width, i) => new Uint8Array(noise.buffer, 4 * width * i, 4 * width);
+    const checksums = Uint32Array.from({ length: batch }, (_, i) => crc32(row(teacherDim, i), crc32(row(arch.embedDim, i))));
+    writeSync(cache, new Uint8Array(checksums.buffer), 0, 4 * batch, spec.checksums);
     writeFileSync(join(folder, 'cache.json'), JSON.stringify(spec));
 
     const alone = summary(await start(1, () => ({ folder, rank: 0, worldSize: 1 })));
