@@ -30,8 +30,9 @@ export class MetricsFile {
     return new MetricsFile(path, await open(path, 'a'));
   }
 
+  /** Appends a line, with the `time` it is written at (ISO 8601, UTC). */
   async write(line: Line): Promise<void> {
-    await this.handle.appendFile(`${JSON.stringify(line)}\n`).catch((error: unknown) => {
+    await this.handle.appendFile(`${JSON.stringify({ ...line, time: new Date().toISOString() })}\n`).catch((error: unknown) => {
       throw asWriteError(error, this.path);
     });
   }
