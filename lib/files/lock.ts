@@ -60,7 +60,7 @@ export class FolderLock {
       began: beginning(process.pid),
       space: processSpace(),
     };
-    for (;;) {
+    for (let attempt = 1; ; attempt++) {
       const holder = await otherOwner(folder, '', me, silence);
       if (holder) return holder;
       const name = `lock-${randomBytes(8).toString('hex')}`;
@@ -68,7 +68,7 @@ export class FolderLock {
         await writeFileAtomically(join(folder, name), JSON.stringify(me));
       } catch (error) {
         // Whoever got the folder meanwhile clears what looks unfinished in it.
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt > 9) throw error;
         continue;
       }
       const lock = new FolderLock(join(folder, name), beat);
