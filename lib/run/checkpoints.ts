@@ -29,11 +29,13 @@ const stepOf = (name: string) => (/^step-\d{6,}$/.test(name) ? Number(name.slice
 
 type Folder = Pick<RunFolder, 'file'>;
 
-/** Steps of the complete checkpoints of a run, ascending. A folder gets its name only when it is whole. */
+/** Steps of the complete checkpoints of a run, ascending. A folder gets its name only when it is whole. Throws KueaError `bad_checkpoint`. */
 export async function savedSteps(run: Folder): Promise<number[]> {
-  const names = await readdir(run.file('checkpoints')).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT') throw error;
-    return [];
+  const names = await readdir(run.file('checkpoints')).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT') return [];
+    throw new KueaError('bad_checkpoint', `cannot list the checkpoints of the run (${cause.message}): make their folder readable`, {
+      cause,
+    });
   });
   return names
     .map(stepOf)

@@ -70,7 +70,7 @@ export class Disk {
     this.ops.push({ kind: 'mark', what });
   }
 
-  /** The states after a cut at any moment, each once, with what had been marked by then; at most `perMoment` of a moment, drawn by a seed. */
+  /** The states after a cut at any moment, each once, with what had been marked by then; `perMoment` of a moment at most. */
   *states(perMoment: number): Generator<{ tree: Tree; marks: string[] }> {
     const seen = new Set<string>();
     let random = 1;

@@ -147,4 +147,3 @@ describe('a power cut', () => {
     expect(count).to.be.greaterThan(100);
   });
 });
-
