@@ -29,7 +29,7 @@ const stepOf = (name: string) => (/^step-\d{6,}$/.test(name) ? Number(name.slice
 
 type Folder = Pick<RunFolder, 'file'>;
 
-/** Steps of the complete checkpoints of a run, ascending. A folder gets its name only when it is whole. Throws KueaError `bad_checkpoint`. */
+/** Steps of the complete checkpoints, ascending: a folder gets its name only when it is whole. Throws KueaError `bad_checkpoint`. */
 export async function savedSteps(run: Folder): Promise<number[]> {
   const names = await readdir(run.file('checkpoints')).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') return [];
