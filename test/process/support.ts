@@ -8,7 +8,7 @@ export const root = packageRoot();
 export const program = join(root, 'dist/lib/cli/kuea-align.cjs');
 export const models = ['--student', join(root, 'configs/demo/clip'), '--teacher', join(root, 'configs/demo/dinov2')];
 
-/** A kuea-align that runs, and what it has said. */
+/** A program that runs, and what it has said. */
 export interface Started {
   child: ChildProcess;
   pid: number;
@@ -26,9 +26,9 @@ export function endAll(): void {
   all.clear();
 }
 
-/** In a process group of its own, as a shell starts it. */
-export function start(args: string[], env: Record<string, string> = {}): Started {
-  const child = spawn(process.execPath, [program, ...args], {
+/** Starts kuea-align, or another program, in a process group of its own, as a shell does. */
+export function start(args: string[], env: Record<string, string> = {}, file = program): Started {
+  const child = spawn(process.execPath, [file, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
     env: { ...process.env, ...env },
