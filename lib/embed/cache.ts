@@ -61,7 +61,9 @@ async function differences(file: string, key: CacheKey, rows: number, dims: [num
 
 /** Why the cache of the folder that differs least is not the one that is wanted; nothing when there is none. */
 async function whyNone(folder: string, ...wanted: [CacheKey, number, [number, number]]): Promise<string | undefined> {
-  const names = (await readdir(folder)).filter((name) => /^embeddings-[0-9a-f]{16}\.safetensors$/.test(name)).sort();
+  const all = await readdir(folder);
+  if (all.includes('embeddings.safetensors')) return 'embeddings.safetensors is of version 0.1, has no checksums, and can be removed';
+  const names = all.filter((name) => /^embeddings-[0-9a-f]{16}\.safetensors$/.test(name)).sort();
   const lists = await Promise.all(names.map((name) => differences(join(folder, name), ...wanted).catch(() => [])));
   return lists.filter((list) => list.length > 0).sort((a, b) => a.length - b.length)[0]?.[0];
 }
@@ -115,8 +117,8 @@ async function makeEmpty(path: string, key: CacheKey, rows: number, dims: [numbe
   }
 }
 
-/** Bytes read at a time; checking them takes a few milliseconds. */
-const chunkBytes = 4 << 20;
+/** Bytes read at a time; checking them takes about a millisecond. */
+const chunkBytes = 1 << 20;
 
 /**
  * How many of these rows the cache has: those whose bytes have their checksum, as the addon will see it. The rows that were ever stored are

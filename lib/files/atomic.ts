@@ -21,6 +21,12 @@ export function asWriteError(error: unknown, path: string): unknown {
   return error;
 }
 
+const isAny = (path: string) =>
+  lstat(path).then(
+    () => true,
+    () => false,
+  );
+
 async function sync(path: string): Promise<void> {
   const handle = await open(path, 'r');
   try {
@@ -88,6 +94,7 @@ export const isUnfinished = (name: string) => unfinished.test(name);
 export async function placeWhole(out: string, make: (path: string) => Promise<unknown>, replace: boolean): Promise<void> {
   const parent = dirname(out);
   let work: string | undefined;
+  let isBetween = false;
   try {
     await makeFolder(parent);
     work = await mkdtemp(join(parent, `.${basename(out)}.partial-`));
@@ -100,10 +107,13 @@ export async function placeWhole(out: string, make: (path: string) => Promise<un
       await syncFolder(work);
       await syncFolder(parent);
       await rename(out, `${made}.old`);
+      isBetween = true;
       await rename(made, out).catch(async (error: unknown) => {
         await rename(`${made}.old`, out);
+        isBetween = false;
         throw error;
       });
+      isBetween = false;
     } else {
       await rename(made, out);
     }
@@ -111,7 +121,7 @@ export async function placeWhole(out: string, make: (path: string) => Promise<un
   } catch (error) {
     throw asWriteError(error, out);
   } finally {
-    if (work) await rm(work, { recursive: true, force: true });
+    if (work && !isBetween) await rm(work, { recursive: true, force: true });
   }
 }
 
@@ -134,14 +144,10 @@ export async function clearUnfinished(folder: string): Promise<void> {
   for (const entry of (await readdir(folder).catch(() => [] as string[])).filter(isUnfinished)) {
     const work = join(folder, entry);
     const name = entry.replace(unfinished, '').slice(1);
-    const isThere = (path: string) =>
-      lstat(path).then(
-        () => true,
-        () => false,
-      );
+    const [made, out] = [join(work, name), join(folder, name)];
     // The old one is put away only when the new one is whole.
-    if ((await isThere(join(work, `${name}.old`))) && !(await isThere(join(folder, name)))) {
-      await rename(join(work, name), join(folder, name));
+    if ((await isAny(`${made}.old`)) && (await isAny(made)) && !(await isAny(out))) {
+      await rename(made, out);
       await syncFolder(folder);
     }
     await rm(work, { recursive: true, force: true });

@@ -60,7 +60,9 @@ export class RunFolder {
    * if it had not been tried; the report of why stays.
    */
   async abandon(): Promise<void> {
-    if (!this.isNew || (await savedSteps(this)).length > 0) return;
+    // A folder that cannot be looked into is not taken for an empty one.
+    const isEmpty = this.isNew && (await savedSteps(this).catch(() => null))?.length === 0;
+    if (!isEmpty) return;
     for (const name of ours) await rm(this.file(name), { recursive: true, force: true });
     await clearUnfinished(this.path);
     this.isAbandoned = true;

@@ -120,6 +120,13 @@ describe('the cache of frozen embeddings', () => {
     expect(await present(await open())).to.equal(0);
   });
 
+  it('of version 0.1 is not used, and not touched', async () => {
+    writeFileSync(join(work, 'embeddings.safetensors'), 'old');
+    expect((await open()).rebuilt).to.match(/version 0.1/);
+    expect(await open()).not.to.have.property('rebuilt');
+    expect(readFileSync(join(work, 'embeddings.safetensors'), 'utf8')).to.equal('old');
+  });
+
   it('leaves nothing of a killed one, and other files alone', async () => {
     mkdirSync(join(work, '.embeddings-0.safetensors.partial-abcdef'));
     writeFileSync(join(work, 'notes'), '');

@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import fs, { mkdir, writeFile } from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -73,6 +74,29 @@ describe('writing whole', () => {
     await clearUnfinished(work);
     expect(readdirSync(work)).to.deep.equal(['hf']);
     expect(readFileSync(path('hf/file'), 'utf8')).to.equal('new');
+  });
+
+  it('takes back the first of its two renames when the second fails; if that fails too, both are found later', async () => {
+    await replaceWhole(path('out'), folderOf('good'));
+    const { rename } = fs;
+    for (const failures of [1, 2]) {
+      let calls = 0;
+      fs.rename = (from, to) => {
+        calls++;
+        return calls >= 2 && calls < 2 + failures ? Promise.reject(new Error('busy')) : rename(from, to);
+      };
+      syncBuiltinESMExports();
+      try {
+        expect((await thrown(replaceWhole(path('out'), folderOf('new')))).message).to.equal('busy');
+      } finally {
+        fs.rename = rename;
+        syncBuiltinESMExports();
+      }
+      if (failures === 1) expect(readFileSync(path('out', 'file'), 'utf8')).to.equal('good');
+    }
+    await clearUnfinished(work);
+    expect(readFileSync(path('out', 'file'), 'utf8')).to.equal('new');
+    expect(readdirSync(work)).to.deep.equal(['out']);
   });
 
   it('removes a folder', async () => {

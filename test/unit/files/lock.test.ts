@@ -1,5 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import fs from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -110,7 +112,24 @@ describe('a lock of a folder', () => {
     expect(error).to.have.property('code', 'lock_lost');
   });
 
-  it('says so where none can be written', async function () {
+  it('says why none can be written', async () => {
+    const { mkdtemp } = fs;
+    for (const [code, expected] of [
+      ['ENOSPC', 'disk_full'],
+      ['EROFS', 'unwritable_file'],
+    ]) {
+      fs.mkdtemp = (() => Promise.reject(Object.assign(new Error(code), { code }))) as unknown as typeof mkdtemp;
+      syncBuiltinESMExports();
+      try {
+        expect(await take().catch((thrown: unknown) => thrown)).to.have.property('code', expected);
+      } finally {
+        fs.mkdtemp = mkdtemp;
+        syncBuiltinESMExports();
+      }
+    }
+  });
+
+  it('says so in a folder that takes no file', async function () {
     if (!existsSync('/sys/kernel')) {
       console.log('      skipped: there is no /sys');
       return this.skip();
