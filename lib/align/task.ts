@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { type FilledSlot, Loader } from '../data/images/loader.js';
 import { fromRank0, gather } from '../distributed/ranks.js';
-import { type CacheKey, openCache, presentRows } from '../embed/cache.js';
+import { type CacheKey, openCache, presentRows, syncCache } from '../embed/cache.js';
 import { replaceWhole } from '../files/output.js';
 import { type ExportLayout, exportWeights } from '../models/clip/export.js';
 import type { CacheSpec, KernelSpec, NativeTrainer, StepMetrics } from '../native/addon.js';
@@ -54,14 +54,14 @@ export async function openTask(session: AlignSession, inputs: AlignInputs): Prom
   });
   try {
     if (cache) await trainer.openCache(cache);
-    return taskOf(session, inputs, trainer);
+    return taskOf(session, inputs, trainer, cache);
   } catch (error) {
     await trainer.close();
     throw error;
   }
 }
 
-function taskOf({ config, folder, ranks }: AlignSession, inputs: AlignInputs, trainer: NativeTrainer): AlignTask {
+function taskOf({ config, folder, ranks }: AlignSession, inputs: AlignInputs, trainer: NativeTrainer, cache: CacheSpec | null): AlignTask {
   const { source, sampler, plan, student } = inputs;
   const meter = new Meter<'images'>();
   return {
@@ -102,7 +102,8 @@ function taskOf({ config, folder, ranks }: AlignSession, inputs: AlignInputs, tr
       seconds,
     }),
     validate: async () => null,
-    collect: async () => {},
+    // The cache of a machine is one file, whichever of its ranks has stored a row.
+    collect: async () => (cache && ranks.localRank === 0 ? syncCache(cache) : undefined),
     write: (path) => writeTrainerState(trainer, path),
     export: async function* () {
       for (const layout of config.exportLayouts) {
