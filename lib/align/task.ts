@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { type FilledSlot, Loader } from '../data/images/loader.js';
 import { SkippedImages } from '../data/skipped.js';
 import { fromRank0, gather } from '../distributed/ranks.js';
-import { type CacheKey, openCache, presentRows } from '../embed/cache.js';
+import { type CacheKey, openCache, presentRows, syncCache } from '../embed/cache.js';
 import { replaceWhole } from '../files/output.js';
 import { type ExportLayout, exportWeights } from '../models/export.js';
 import type { CacheSpec, KernelSpec, NativeTrainer, StepMetrics } from '../native/addon.js';
@@ -55,14 +55,14 @@ export async function openTask(session: AlignSession, inputs: AlignInputs): Prom
   });
   try {
     if (cache) await trainer.openCache(cache);
-    return taskOf(session, inputs, trainer);
+    return taskOf(session, inputs, trainer, cache);
   } catch (error) {
     await trainer.close();
     throw error;
   }
 }
 
-function taskOf(session: AlignSession, inputs: AlignInputs, trainer: NativeTrainer): AlignTask {
+function taskOf(session: AlignSession, inputs: AlignInputs, trainer: NativeTrainer, cache: CacheSpec | null): AlignTask {
   const { config, folder, ranks } = session;
   const { source, heldOut, sampler, plan, student } = inputs;
   const meter = new Meter<'images'>();
@@ -107,7 +107,8 @@ function taskOf(session: AlignSession, inputs: AlignInputs, trainer: NativeTrain
       seconds,
     }),
     validate: async (step) => (heldOut ? validate(step, heldOut, trainer, session, inputs) : null),
-    collect: async () => {},
+    // The cache of a machine is one file, whichever of its ranks has stored a row.
+    collect: async () => (cache && ranks.localRank === 0 ? syncCache(cache) : undefined),
     write: (path) => writeTrainerState(trainer, path, student),
     export: async function* () {
       for (const layout of config.exportLayouts) {

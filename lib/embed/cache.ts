@@ -1,14 +1,15 @@
 import { createHash } from 'node:crypto';
-import { type FileHandle, open, readdir } from 'node:fs/promises';
+import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
 
 import { KueaError } from '../errors.js';
-import { clearUnfinished, makeFolder } from '../files/atomic.js';
+import { clearUnfinished, makeFolder, syncTree } from '../files/atomic.js';
 import { FolderLock } from '../files/lock.js';
 import { replaceWhole } from '../files/output.js';
 import { buildHeader, readSafetensors } from '../files/safetensors.js';
 import type { CacheSpec } from '../native/addon.js';
+import { adoptFormer } from './former-cache.js';
+import { checksumOf, readAt, rowBytes } from './rows.js';
 
 /** What the embeddings of a cache depend on; each is compared by itself, so that a new cache can say which one differs. */
 export interface CacheKey {
@@ -61,9 +62,7 @@ async function differences(file: string, key: CacheKey, rows: number, dims: [num
 
 /** Why the cache of the folder that differs least is not the one that is wanted; nothing when there is none. */
 async function whyNone(folder: string, ...wanted: [CacheKey, number, [number, number]]): Promise<string | undefined> {
-  const all = await readdir(folder);
-  if (all.includes('embeddings.safetensors')) return 'embeddings.safetensors is of version 0.1, has no checksums, and can be removed';
-  const names = all.filter((name) => /^embeddings-[0-9a-f]{16}\.safetensors$/.test(name)).sort();
+  const names = (await readdir(folder)).filter((name) => /^embeddings-[0-9a-f]{16}\.safetensors$/.test(name)).sort();
   const lists = await Promise.all(names.map((name) => differences(join(folder, name), ...wanted).catch(() => [])));
   return lists.filter((list) => list.length > 0).sort((a, b) => a.length - b.length)[0]?.[0];
 }
@@ -84,8 +83,12 @@ export async function openCache(folder: string, key: CacheKey, rows: number, dim
       const found = await layout(file).catch((error: KueaError) => error);
       if (!(found instanceof Error)) return { spec: found.spec };
       const why = found.code === 'file_not_found' ? await whyNone(folder, key, rows, dims) : `it cannot be read (${found.message})`;
-      await replaceWhole(file, (path) => makeEmpty(path, key, rows, dims));
-      return { spec: (await layout(file)).spec, ...(why ? { rebuilt: why } : {}) };
+      let adopted = false;
+      await replaceWhole(file, async (path) => {
+        await makeEmpty(path, key, rows, dims);
+        adopted = await adoptFormer(folder, (await layout(path)).spec, key);
+      });
+      return { spec: (await layout(file)).spec, ...(why && !adopted ? { rebuilt: why } : {}) };
     } finally {
       await lock.release();
     }
@@ -117,6 +120,14 @@ async function makeEmpty(path: string, key: CacheKey, rows: number, dims: [numbe
   }
 }
 
+/**
+ * Makes the rows that were stored survive a power cut. Called before a checkpoint is saved: rows that are computed again in another batch
+ * may differ in their last digit, and the resumed run with them.
+ */
+export function syncCache({ file }: CacheSpec): Promise<void> {
+  return syncTree(file);
+}
+
 /** Bytes read at a time; checking them takes about a millisecond. */
 const chunkBytes = 1 << 20;
 
@@ -127,7 +138,7 @@ const chunkBytes = 1 << 20;
 export async function presentRows(spec: CacheSpec, wanted: Iterable<number>): Promise<number> {
   const { rows, original, teacher, checksums } = spec;
   if (rows === 0) return 0;
-  const [x, y] = [(teacher - original) / rows, (checksums - teacher) / rows];
+  const [x, y] = rowBytes(spec);
   const isWanted = new Uint8Array(rows);
   for (const row of wanted) isWanted[row] = 1;
   const handle = await open(spec.file, 'r');
@@ -143,23 +154,12 @@ export async function presentRows(spec: CacheSpec, wanted: Iterable<number>): Pr
       const xs = await readAt(handle, original + first * x, length * x);
       const ys = await readAt(handle, teacher + first * y, length * y);
       for (const i of chunk) {
-        const checksum = crc32(ys.subarray(i * y, (i + 1) * y), crc32(xs.subarray(i * x, (i + 1) * x)));
-        if ((checksum || 1) === stored.readUInt32LE(4 * (first + i))) count++;
+        const checksum = checksumOf(xs.subarray(i * x, (i + 1) * x), ys.subarray(i * y, (i + 1) * y));
+        if (checksum === stored.readUInt32LE(4 * (first + i))) count++;
       }
     }
     return count;
   } finally {
     await handle.close();
   }
-}
-
-/** What a file that was cut short lacks is zeros. */
-async function readAt(handle: FileHandle, position: number, length: number): Promise<Buffer> {
-  const bytes = Buffer.alloc(length);
-  for (let done = 0; done < length; ) {
-    const { bytesRead } = await handle.read(bytes, done, Math.min(length - done, 1 << 30), position + done);
-    if (bytesRead === 0) break;
-    done += bytesRead;
-  }
-  return bytes;
 }

@@ -1,12 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
-import { open, readdir, rm, utimes } from 'node:fs/promises';
+import { open, readdir, readFile, rm, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { KueaError } from '../errors.js';
-import { readOwn } from '../regular-file.js';
 import { asWriteError, writeFileAtomically } from './atomic.js';
 
 /** The process that holds a folder. */
@@ -91,7 +90,11 @@ export class FolderLock {
 
   /** Throws KueaError `lock_lost` when another process has taken this one for dead, as it may when it was stopped for long. */
   async check(): Promise<void> {
-    if ((await readOwn(this.file)) === null)
+    const found = await readFile(this.file).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error;
+      return null;
+    });
+    if (found === null)
       throw new KueaError(
         'lock_lost',
         `expected the lock ${this.file} of this process, found it removed: another process may work in the folder now, so this one ends`,
@@ -112,7 +115,7 @@ async function otherOwner(folder: string, mine: string, me: Owner, silence: numb
   });
   for (const name of names.filter((other) => isLock(other) && other !== mine)) {
     const file = join(folder, name);
-    const text = await readOwn(file).catch(() => null);
+    const text = await readFile(file, 'utf8').catch(() => null);
     if (text === null) continue;
     const owner = parseOwner(text);
     if (owner && (await isAlive(owner, me, file, silence))) return owner;

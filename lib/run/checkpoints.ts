@@ -1,12 +1,11 @@
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { z } from 'zod';
 
-import { KueaError, reason } from '../errors.js';
+import { KueaError } from '../errors.js';
 import { clearUnfinished, removeWhole, syncTree, writeFileAtomically } from '../files/atomic.js';
 import { replaceWhole } from '../files/output.js';
-import { readOwn } from '../regular-file.js';
 import type { RunFolder } from './run-folder.js';
 
 const stateSchema = z.strictObject({
@@ -88,12 +87,14 @@ export async function latestCheckpoint(run: Folder): Promise<Checkpoint | null> 
   if (step === undefined) return null;
   const path = join(parent, folderName(step));
   try {
-    const state = stateSchema.parse(JSON.parse((await readOwn(join(path, 'state.json'))) ?? ''));
+    const state = stateSchema.parse(JSON.parse(await readFile(join(path, 'state.json'), 'utf8')));
     if (state.step !== step) throw new Error(`it says step ${state.step}`);
   } catch (cause) {
-    throw new KueaError('bad_checkpoint', `the checkpoint ${path} is damaged (${reason(cause)}): remove it to resume from the one before`, {
-      cause,
-    });
+    throw new KueaError(
+      'bad_checkpoint',
+      `the checkpoint ${path} is damaged (${(cause as Error).message.split('\n')[0]}): remove it to resume from the one before`,
+      { cause },
+    );
   }
   return { path, step };
 }
@@ -105,7 +106,7 @@ export function markBest(run: Folder, step: number, metric: number): Promise<voi
 
 /** The checkpoint that `best` names, with its metric; null when there is none. */
 export async function bestCheckpoint(run: Folder): Promise<(Checkpoint & { metric: number }) | null> {
-  const [name = '', metric = ''] = ((await readOwn(run.file('best'))) ?? '').split('\n');
+  const [name = '', metric = ''] = (await readFile(run.file('best'), 'utf8').catch(() => '')).split('\n');
   const step = stepOf(name.replace(/^checkpoints\//, ''));
   if (step < 0 || metric === '' || !(await savedSteps(run)).includes(step)) return null;
   return { path: run.file('checkpoints', folderName(step)), step, metric: Number(metric) };

@@ -1,9 +1,12 @@
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import fs from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 import { expect } from 'chai';
 
+import { align } from '../../lib/align/align.js';
 import { openCache, presentRows } from '../../lib/embed/cache.js';
 import { openWeights } from '../../lib/models/open.js';
 import type { CacheSpec, ClipVisionArch, Dinov2Arch, NativeTrainer } from '../../lib/native/addon.js';
@@ -99,6 +102,47 @@ describe('the embedding cache of a trainer', () => {
       expect(readFileSync(file).equals(full), `${share} lost, computed again`).to.equal(true);
     }
     expect(lost).to.be.greaterThan(stored);
+  });
+
+  it('is synced before a checkpoint that was trained on it gets its name', async () => {
+    const order: string[] = [];
+    const { open, rename } = fs;
+    fs.open = async (path, ...more) => {
+      const handle = await open(path, ...more);
+      const { sync } = handle;
+      return Object.assign(handle, {
+        sync: () => {
+          order.push(`sync ${basename(String(path))}`);
+          return sync.call(handle);
+        },
+      });
+    };
+    fs.rename = (from, to) => {
+      order.push(`name ${basename(String(to))}`);
+      return rename(from, to);
+    };
+    syncBuiltinESMExports();
+    try {
+      const demo = (name: string) => join(packageRoot(), 'configs/demo', name);
+      const data = join(packageRoot(), 'test/golden/align/pixels.safetensors');
+      const options = {
+        student: demo('clip'),
+        teacher: demo('dinov2'),
+        data,
+        out: join(work, 'run'),
+        batchSize: 4,
+        steps: 1,
+        warmupSteps: 0,
+      };
+      await align(options).result;
+    } finally {
+      Object.assign(fs, { open, rename });
+      syncBuiltinESMExports();
+    }
+    const [cache] = readdirSync(join(work, 'run/cache'));
+    const stored = order.lastIndexOf(`sync ${cache}`);
+    expect(stored).to.be.greaterThan(order.indexOf(`name ${cache}`));
+    expect(order.indexOf('name step-000001')).to.be.greaterThan(stored);
   });
 
   it('refuses a file that is shorter than its layout', async () => {

@@ -102,6 +102,8 @@ describe('kuea-align as a process', () => {
 
   it('two runs in one folder: the second is refused', async () => {
     const { child, ended } = await startUntil(/step 1\/20/, recipe('busy'));
+    // It would be at its end before the second has begun.
+    child.kill('SIGSTOP');
     const { status, stderr } = run(...recipe('busy'), '--resume');
     child.kill('SIGKILL');
     await ended;
@@ -140,6 +142,15 @@ describe('kuea-align as a process', () => {
     expect(cached('cache-1')).to.include({ present: 0, images: 40 });
     expect(cached('cache-2', '--w', '5')).to.include({ present: 40, images: 40 });
     expect(cached('cache-3', '--precision', 'bf16').rebuilt).to.match(/precision fp32, this run has bf16/);
+    expect(cached('cache-4', '--w', '6'), 'the other lies beside it').to.include({ present: 40, images: 40 });
+  });
+
+  it('two runs at once fill one cache, and compute what one alone does', async () => {
+    const outs = ['together-1', 'together-2'];
+    const both = outs.map((out) => start([...recipe(out), '--cache', path('together')]));
+    expect(await Promise.all(both.map(({ ended }) => ended))).to.deep.equal([0, 0]);
+    outs.forEach(same);
+    expect(readdirSync(path('together'))).to.have.length(1);
   });
 
   it('undecodable images are left out and listed; too many end the run', () => {

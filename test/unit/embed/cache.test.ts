@@ -17,6 +17,7 @@ import { crc32 } from 'node:zlib';
 import { expect } from 'chai';
 
 import { type CacheKey, openCache, presentRows } from '../../../lib/embed/cache.js';
+import { buildHeader } from '../../../lib/files/safetensors.js';
 import type { CacheSpec } from '../../../lib/native/addon.js';
 
 describe('the cache of frozen embeddings', () => {
@@ -120,11 +121,40 @@ describe('the cache of frozen embeddings', () => {
     expect(await present(await open())).to.equal(0);
   });
 
-  it('of version 0.1 is not used, and not touched', async () => {
-    writeFileSync(join(work, 'embeddings.safetensors'), 'old');
-    expect((await open()).rebuilt).to.match(/version 0.1/);
-    expect(await open()).not.to.have.property('rebuilt');
-    expect(readFileSync(join(work, 'embeddings.safetensors'), 'utf8')).to.equal('old');
+  describe('of version 0.1', () => {
+    /** Rows 0 and 1 whole, of 2 the flag alone, of 3 half a row, of 4 nothing. */
+    function writeFormer(made: CacheKey): void {
+      const entries = [
+        { name: 'original', dtype: 'F32', shape: [rows, dims[0]] },
+        { name: 'teacher', dtype: 'F32', shape: [rows, dims[1]] },
+        { name: 'present', dtype: 'U8', shape: [rows] },
+      ] as const;
+      const x = new Float32Array(rows * dims[0]).map((_, i) => (i < 2 * dims[0] || i === 3 * dims[0] ? i + 1 : 0));
+      const y = new Float32Array(rows * dims[1]).map((_, i) => (i < 2 * dims[1] || i >= 3 * dims[1] ? i + 1 : 0));
+      const flags = Uint8Array.of(1, 1, 1, 1, 0);
+      const parts = [buildHeader(entries, { ...made }), Buffer.from(x.buffer), Buffer.from(y.buffer), flags];
+      writeFileSync(join(work, 'embeddings.safetensors'), Buffer.concat(parts));
+    }
+
+    it('gives its rows, but for those that a power cut may have left zeros in', async () => {
+      writeFormer(key);
+      const cache = await open();
+      expect(cache).not.to.have.property('rebuilt');
+      expect(await present(cache)).to.equal(2);
+      expect(await present(cache, [0, 1])).to.equal(2);
+      const { file, original, teacher } = cache.spec;
+      const bytes = readFileSync(file);
+      expect(bytes.readFloatLE(original + 4 * dims[0])).to.equal(dims[0] + 1);
+      expect(bytes.readFloatLE(teacher + 4 * dims[1])).to.equal(dims[1] + 1);
+      expect(await present(await open())).to.equal(2);
+    });
+
+    it('of another key, or damaged, gives none', async () => {
+      writeFormer({ ...key, precision: 'bf16' });
+      expect(await present(await open())).to.equal(0);
+      writeFileSync(join(work, 'embeddings.safetensors'), 'old');
+      expect(await present(await open({ data: 'other' }))).to.equal(0);
+    });
   });
 
   it('leaves nothing of a killed one, and other files alone', async () => {
