@@ -16,7 +16,8 @@ export async function claimInputs(folder: Pick<RunFolder, 'file' | 'path'>, fing
   if (known.includes('effectiveBatch') && before['effectiveBatch'] !== effectiveBatch) {
     throw new KueaError(
       'resume_mismatch',
-      `expected ${named(before['effectiveBatch'])} samples an update, as the run in ${folder.path} was started with, found ${effectiveBatch} ` +
+      `expected ${named(before['effectiveBatch'])} samples an update, as the run in ${folder.path} was started with, found ` +
+        `${effectiveBatch} ` +
         `(--batch-size, or --micro-batch x --grad-accum x ranks): ask for as many`,
     );
   }
