@@ -9,6 +9,7 @@ export type {
   /** @deprecated AlignLine */
   AlignLine as MetricsLine,
   AlignResult,
+  AlignValidation,
 } from './align/events.js';
 export type { AlignConfig, AlignOptions } from './align/options.js';
 export type { AlignPlan } from './align/plan.js';
