@@ -195,6 +195,7 @@ async function alignInto(folder: RunFolder, job: Job): Promise<AlignResult> {
     precision: config.precision,
     device,
     optimizer: { beta1: config.beta1, beta2: config.beta2, eps: config.eps, weightDecay: config.weightDecay },
+    maxGradNorm: 0,
     batchSize: sampler.rankBatchSize,
     microBatch: config.microBatch ?? sampler.rankBatchSize,
     activationCheckpointing: config.activationCheckpointing,

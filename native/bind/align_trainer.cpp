@@ -24,6 +24,7 @@ AlignTrainerSpec align_trainer_spec(const Napi::Object& o) {
                         .device = args::device(o),
                         .optimizer = {args::number(optimizer, "beta1"), args::number(optimizer, "beta2"), args::number(optimizer, "eps")},
                         .weight_decay = args::number(optimizer, "weightDecay"),
+                        .max_grad_norm = args::number(o, "maxGradNorm"),
                         .batch_size = args::integer(o, "batchSize"),
                         .micro_batch = args::integer(o, "microBatch"),
                         .activation_checkpointing = args::boolean(o, "activationCheckpointing"),
@@ -50,12 +51,14 @@ Napi::Value step(const AlignTrainerHandle& handle, const Napi::CallbackInfo& cal
             out.Set("kernelLoss", metrics->kernel_loss);
             out.Set("anchorLoss", metrics->anchor_loss);
             out.Set("cosineToOriginal", metrics->cosine_to_original);
+            out.Set("gradNorm", metrics->grad_norm);
             out.Set("gamma", metrics->gamma);
             out.Set("c", metrics->c);
             out.Set("sigma", metrics->sigma);
             out.Set("seconds", metrics->seconds);
-            out.Set("exchangeSeconds", metrics->exchange_seconds);
-            out.Set("reduceSeconds", metrics->reduce_seconds);
+            const auto time = [&](const std::optional<double>& seconds) { return seconds ? Napi::Number::New(env, *seconds) : env.Null(); };
+            out.Set("exchangeSeconds", time(metrics->exchange_seconds));
+            out.Set("reduceSeconds", time(metrics->reduce_seconds));
             return out;
           });
 }

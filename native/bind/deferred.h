@@ -5,8 +5,8 @@
 namespace kuea {
 
 /**
- * A promise and its settling, which never throws: a worker that is being ended refuses every call, and there is nobody left to tell. (That of
- * node-addon-api throws then, out of a callback where nothing catches.)
+ * A promise and its settling, which never throws: a worker that is being ended refuses every call, and there is nobody left to tell. (That
+ * of node-addon-api throws then, out of a callback where nothing catches.)
  */
 class Deferred {
  public:

@@ -6,10 +6,13 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cosine_similarity.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/util/ScopeExit.h>
@@ -114,6 +117,8 @@ int64_t AlignTrainer::embed(size_t slot, int64_t count, std::span<const uint32_t
 std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::span<const uint32_t> rows, double lr, bool log) {
   const auto start = std::chrono::steady_clock::now();
   check_batch(slot, count, rows);
+  // However it ends: what a step that failed has left would be added to the next one's.
+  const auto cleared = c10::make_scope_exit([this] { clear_gradients(); });
   const auto& group = spec_.group;
   const auto counts = group ? group->gather_counts(count) : std::vector<int64_t>{count};
   const auto total = std::accumulate(counts.begin(), counts.end(), int64_t{0});
@@ -150,14 +155,11 @@ std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::s
   const auto terms = sum_terms(
       {loss, kernel_loss, anchor_loss, log ? mean(at::cosine_similarity(features.detach(), target.original, 1)) : at::zeros_like(loss)});
   const bool deferred = !spec_.device.is_cpu();
-  guard_.watch(terms, optimizer_.steps() + 1);
-  if (log || !deferred) {
-    try {
-      guard_.check(optimizer_.steps() + 1);
-    } catch (const Error&) {
-      clear_gradients();
-      throw;
-    }
+  const auto this_step = optimizer_.steps() + 1;
+  // Where nothing waits for it, before the backward, which is most of the step.
+  if (!deferred) {
+    guard_.watch(terms, std::nullopt, this_step);
+    guard_.check(this_step);
   }
 
   const auto gradient = (count > 0 ? features.grad() : at::zeros_like(embedded)).split(spec_.micro_batch);
@@ -171,19 +173,24 @@ std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::s
       backward();
     }
   }
+  const auto norm = clip_gradients();
+  guard_.watch(terms, norm, this_step);
+  if (log || !deferred) guard_.check(this_step);
   std::optional<StepMetrics> metrics;
   if (log) {
     const auto kernel = at::stack({kernel_.gamma, kernel_.c, kernel_.sigma}).detach().to(at::kDouble);
-    const auto host = at::cat({terms.narrow(0, 0, 4), kernel}).to(at::kCPU);
+    const auto host = at::cat({terms.narrow(0, 0, 4), norm.reshape({1}), kernel}).to(at::kCPU);
     const auto* value = host.const_data_ptr<double>();
-    metrics = {value[0], value[1], value[2], value[3], value[4], value[5], value[6], 0, 0, reduce_seconds};
+    metrics = {value[0], value[1], value[2], value[3], value[4], value[5], value[6], value[7], 0, std::nullopt, std::nullopt};
   }
   optimizer_.step(lr, deferred ? std::optional<at::Tensor>(guard_.found_inf()) : std::nullopt);
-  clear_gradients();
   const auto exchange_seconds = group ? group->take_seconds() : 0;
   if (metrics) {
     metrics->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    metrics->exchange_seconds = exchange_seconds;
+    if (!deferred) {
+      metrics->exchange_seconds = exchange_seconds;
+      metrics->reduce_seconds = reduce_seconds;
+    }
   }
   return metrics;
 }
@@ -206,6 +213,21 @@ at::Tensor AlignTrainer::sum_terms(const std::vector<at::Tensor>& terms) {
     for (size_t i = 0; i < gradients.size(); ++i) gradients[i].copy_(sums[static_cast<int64_t>(terms.size() + i)]);
   }
   return sums;
+}
+
+/**
+ * The L2 norm of the whole gradient, fp64 [], which is then scaled down to max_grad_norm as torch.nn.utils.clip_grad_norm_ does. Every rank
+ * has the sums over all ranks, and so the same bits.
+ */
+at::Tensor AlignTrainer::clip_gradients() {
+  at::NoGradGuard no_grad;
+  std::vector<at::Tensor> gradients;
+  for (const auto& parameter : tensors(State::value)) {
+    if (parameter.value.grad().defined()) gradients.push_back(parameter.value.grad());
+  }
+  const auto norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients)).to(at::kDouble));
+  if (spec_.max_grad_norm > 0) at::_foreach_mul_(gradients, (spec_.max_grad_norm / (norm + 1e-6)).clamp_max(1).to(at::kFloat));
+  return norm;
 }
 
 void AlignTrainer::clear_gradients() {

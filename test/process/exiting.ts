@@ -1,6 +1,6 @@
 /**
- * A process that ends while native work runs: `node exiting.js WORK ENDING MILLISECONDS FOLDER`. WORK is what it does without end, from when
- * it prints "busy"; ENDING is what happens that long after. `workers` instead ends MILLISECONDS workers, one after the other, while
+ * A process that ends while native work runs: `node exiting.js WORK ENDING MILLISECONDS FOLDER`. WORK is what it does without end, from
+ * when it prints "busy"; ENDING is what happens that long after. `workers` instead ends MILLISECONDS workers, one after the other, while
  * they compute, and exits with 0 if the process is alive then.
  */
 import { readFileSync } from 'node:fs';
