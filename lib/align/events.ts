@@ -3,6 +3,8 @@ import type { AlignPlan } from './plan.js';
 
 /** A line of metrics.jsonl of an alignment. */
 export interface AlignLine extends StepLine {
+  /** L2 norm of the gradient, the kernel's parameters with it, before it was cut. */
+  grad_norm: number;
   kernel_loss: number;
   anchor_loss: number;
   cosine_to_original: number;

@@ -46,6 +46,7 @@ export async function openTask(session: AlignSession, inputs: AlignInputs): Prom
     precision: config.precision,
     device,
     optimizer: { beta1: config.beta1, beta2: config.beta2, eps: config.eps, weightDecay: config.weightDecay },
+    maxGradNorm: config.maxGradNorm,
     batchSize: sampler.rankBatchSize,
     microBatch: config.microBatch ?? sampler.rankBatchSize,
     activationCheckpointing: config.activationCheckpointing,
@@ -92,7 +93,7 @@ function taskOf(session: AlignSession, inputs: AlignInputs, trainer: NativeTrain
       meter.add('images', count + config.batchSize - sampler.rankBatchSize);
       return trainer.step({ slot, count, rows, lr, log });
     },
-    line: (step, batch, lr, { loss, kernelLoss, anchorLoss, cosineToOriginal, gamma, c, sigma, seconds }) => ({
+    line: (step, batch, lr, { loss, kernelLoss, anchorLoss, cosineToOriginal, gamma, c, sigma, gradNorm, seconds }) => ({
       step,
       epoch: batch.epoch,
       lr,
@@ -100,6 +101,7 @@ function taskOf(session: AlignSession, inputs: AlignInputs, trainer: NativeTrain
       kernel_loss: kernelLoss,
       anchor_loss: anchorLoss,
       cosine_to_original: cosineToOriginal,
+      grad_norm: gradNorm,
       ...{ polynomial: { gamma, c }, gaussian: { sigma }, cosine: {} }[config.kernel],
       images_per_second: meter.read()('images'),
       decode_wait_ms: batch.waitMs,

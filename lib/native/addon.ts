@@ -123,15 +123,17 @@ export interface StepMetrics {
   anchorLoss: number;
   /** mean_i cos(f(I_i), f0(I_i)). */
   cosineToOriginal: number;
+  /** L2 norm of the gradient over all trained parameters, the kernel's too, before clipping; of all ranks' together. */
+  gradNorm: number;
   gamma: number;
   c: number;
   sigma: number;
   /** Seconds that the device thread spent in this step. */
   seconds: number;
-  /** Of them, in exchanges with other ranks: of counts, features and sums; 0 with one rank. */
-  exchangeSeconds: number;
-  /** Of them, waiting for gradients to be reduced after the last one was computed; 0 with one rank. */
-  reduceSeconds: number;
+  /** Of them, in exchanges with other ranks: of counts, features and sums; 0 with one rank, null on a GPU, which only queues them. */
+  exchangeSeconds: number | null;
+  /** Of them, waiting for gradients to be reduced after the last one was computed; 0 with one rank, null on a GPU. */
+  reduceSeconds: number | null;
 }
 
 export interface TrainerSpec {
@@ -153,6 +155,8 @@ export interface TrainerSpec {
   precision: Precision;
   device: string;
   optimizer: { beta1: number; beta2: number; eps: number; weightDecay: number };
+  /** The gradient is scaled down to this L2 norm, as torch.nn.utils.clip_grad_norm_ does; 0: no clipping. */
+  maxGradNorm: number;
   batchSize: number;
   /** GradCache micro-batch; equal to batchSize for one pass. */
   microBatch: number;
@@ -194,8 +198,8 @@ export interface NativeTrainer {
   readonly parameters: { name: string; shape: number[] }[];
   openCache(spec: CacheSpec): Promise<void>;
   /**
-   * One optimiser step, of all ranks together; its metrics are those of the whole batch. Rejects with code `non_finite` before anything was
-   * updated.
+   * One optimiser step, of all ranks together; its metrics are those of the whole batch. Rejects with code `non_finite`, of the loss or of
+   * its gradient, before anything was updated.
    */
   step(request: StepRequest): Promise<StepMetrics | null>;
   /**
@@ -294,10 +298,17 @@ export interface AddonInfo {
   cudaDevices: number;
   cpuCapability: string;
   threads: number;
+  /** Bytes of libtorch's large blocks on the CPU: in use, kept for the next request, and the most in use since a handle was closed. */
+  memory: { inUse: number; cached: number; peak: number };
 }
 
 export interface Addon {
   info(): AddonInfo;
+  /**
+   * Paths of the files that are mapped now (frozen weights, an embedding cache) and were cut short or, weights, written since: what was
+   * computed of them may be wrong. Takes a system call a file.
+   */
+  changedFiles(): string[];
   /** Threads that libtorch's operators use (default: all cores). */
   setThreads(count: number): Promise<void>;
   /** Runs on the libuv pool; touches no libtorch state. */

@@ -24,6 +24,7 @@ AlignTrainerSpec align_trainer_spec(const Napi::Object& o) {
                         .device = args::device(o),
                         .optimizer = {args::number(optimizer, "beta1"), args::number(optimizer, "beta2"), args::number(optimizer, "eps")},
                         .weight_decay = args::number(optimizer, "weightDecay"),
+                        .max_grad_norm = args::number(o, "maxGradNorm"),
                         .batch_size = args::integer(o, "batchSize"),
                         .micro_batch = args::integer(o, "microBatch"),
                         .activation_checkpointing = args::boolean(o, "activationCheckpointing"),
@@ -33,6 +34,13 @@ AlignTrainerSpec align_trainer_spec(const Napi::Object& o) {
   if (o.Get("teacher").IsObject()) spec.teacher = args::encoder_spec(args::object(o, "teacher"));
   spec.image_size = std::get<ClipVisionArch>(spec.student.arch).image_size;
   return spec;
+}
+
+void set_losses(Napi::Object& out, const StepMetrics& metrics) {
+  out.Set("loss", metrics.loss);
+  out.Set("kernelLoss", metrics.kernel_loss);
+  out.Set("anchorLoss", metrics.anchor_loss);
+  out.Set("cosineToOriginal", metrics.cosine_to_original);
 }
 
 Napi::Value step(const AlignTrainerHandle& handle, const Napi::CallbackInfo& call) {
@@ -46,16 +54,33 @@ Napi::Value step(const AlignTrainerHandle& handle, const Napi::CallbackInfo& cal
           [](Napi::Env env, const std::optional<StepMetrics>& metrics) -> Napi::Value {
             if (!metrics) return env.Null();
             auto out = Napi::Object::New(env);
-            out.Set("loss", metrics->loss);
-            out.Set("kernelLoss", metrics->kernel_loss);
-            out.Set("anchorLoss", metrics->anchor_loss);
-            out.Set("cosineToOriginal", metrics->cosine_to_original);
+            set_losses(out, *metrics);
+            out.Set("gradNorm", metrics->grad_norm);
             out.Set("gamma", metrics->gamma);
             out.Set("c", metrics->c);
             out.Set("sigma", metrics->sigma);
             out.Set("seconds", metrics->seconds);
-            out.Set("exchangeSeconds", metrics->exchange_seconds);
-            out.Set("reduceSeconds", metrics->reduce_seconds);
+            const auto time = [&](const std::optional<double>& seconds) { return seconds ? Napi::Number::New(env, *seconds) : env.Null(); };
+            out.Set("exchangeSeconds", time(metrics->exchange_seconds));
+            out.Set("reduceSeconds", time(metrics->reduce_seconds));
+            return out;
+          });
+}
+
+Napi::Value evaluate(const AlignTrainerHandle& handle, const Napi::CallbackInfo& call) {
+  const auto o = call[0].As<Napi::Object>();
+  const bool has_rows = !o.Get("rows").IsNull();
+  return Environment::of(call.Env())
+      .on_device(
+          call.Env(),
+          [handle, slot = args::integer(o, "slot"), count = args::integer(o, "count"), has_rows,
+           rows = has_rows ? args::rows(o, "rows") : std::vector<uint32_t>{}] {
+            const auto given = has_rows ? std::optional<std::span<const uint32_t>>(rows) : std::nullopt;
+            return handle->get().evaluate(static_cast<size_t>(slot), count, given);
+          },
+          [](Napi::Env env, const StepMetrics& metrics) -> Napi::Value {
+            auto out = Napi::Object::New(env);
+            set_losses(out, metrics);
             return out;
           });
 }
@@ -94,6 +119,7 @@ Napi::Value open_align_trainer(const Napi::CallbackInfo& call) {
             };
             method("openCache", open_cache);
             method("step", step);
+            method("evaluate", evaluate);
             method("embed", embed);
             return object;
           });

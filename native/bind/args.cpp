@@ -1,5 +1,7 @@
 #include "bind/args.h"
 
+#include <cmath>
+
 #include "runtime/error.h"
 
 namespace kuea::args {
@@ -64,7 +66,12 @@ void refuse(Napi::Env env, const std::string& message) {
 
 double number(const Napi::Object& object, const char* key) { return get(object, key, napi_number, "a number").ToNumber(); }
 
-int64_t integer(const Napi::Object& object, const char* key) { return get(object, key, napi_number, "an integer").ToNumber().Int64Value(); }
+int64_t integer(const Napi::Object& object, const char* key) {
+  const double value = get(object, key, napi_number, "an integer").ToNumber();
+  if (value != std::floor(value) || std::abs(value) > 9007199254740992.0)
+    refuse(object.Env(), std::string("expected an integer for ") + key);
+  return static_cast<int64_t>(value);
+}
 
 std::string string(const Napi::Object& object, const char* key) { return get(object, key, napi_string, "a string").ToString(); }
 

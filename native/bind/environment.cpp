@@ -26,8 +26,12 @@ struct Environment::Job {
 };
 
 namespace {
+
 std::atomic<uint64_t> next_id{1};
-}
+
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+}  // namespace
 
 // Three rules of thread-safe functions, all kept here: they are created referenced and would keep the loop alive (unref at once, ref while
 // a promise is pending); Node destroys them before finalizers run, so they are never released in one; and a call that arrives
@@ -96,13 +100,14 @@ Napi::Value Environment::to_error(Napi::Env env, std::exception_ptr error) {
     message = "the GPU ran out of memory: use a smaller batch size, --micro-batch or activation checkpointing";
   } catch (const c10::Error& e) {
     code = "libtorch";
-    // what() carries pages of C++ backtrace.
-    message = e.what_without_backtrace();
+    // Which carries pages of C++ backtrace, and more lines of advice to callers from Python.
+    message = "libtorch could not compute this (" + first_line(e.what_without_backtrace()) +
+              "): if the models' files are whole, please report it with the command that you ran";
   } catch (const std::bad_alloc&) {
     code = "out_of_memory";
     message = "the machine ran out of memory: use a smaller batch size, --micro-batch or activation checkpointing";
   } catch (const std::exception& e) {
-    message = e.what();
+    message = "a native call failed (" + first_line(e.what()) + "): please report it with the command that you ran";
   } catch (...) {
   }
   if (error_class_.IsEmpty()) return Napi::Error::New(env, code + ": " + message).Value();

@@ -6,6 +6,7 @@
 #include "bind/environment.h"
 #include "bind/registry.h"
 #include "runtime/caching_allocator.h"
+#include "runtime/mapped_file.h"
 #include "runtime/process_exit.h"
 #include "runtime/torch_compat.h"
 
@@ -24,6 +25,12 @@ Napi::Value info(const Napi::CallbackInfo& call) {
   result.Set("cudaDevices", static_cast<double>(at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0));
   result.Set("cpuCapability", at::get_cpu_capability());
   result.Set("threads", at::get_num_threads());
+  const auto [in_use, cached, peak] = cpu_memory();
+  auto memory = Napi::Object::New(env);
+  memory.Set("inUse", static_cast<double>(in_use));
+  memory.Set("cached", static_cast<double>(cached));
+  memory.Set("peak", static_cast<double>(peak));
+  result.Set("memory", memory);
   return result;
 }
 
@@ -31,6 +38,13 @@ Napi::Value set_threads(const Napi::CallbackInfo& call) {
   const int count = call[0].ToNumber().Int32Value();
   if (count < 1) throw Napi::RangeError::New(call.Env(), "setThreads expects a count of at least 1");
   return Environment::of(call.Env()).on_device(call.Env(), [count] { at::set_num_threads(count); });
+}
+
+Napi::Value changed(const Napi::CallbackInfo& call) {
+  const auto paths = changed_files();
+  auto list = Napi::Array::New(call.Env(), paths.size());
+  for (uint32_t i = 0; i < paths.size(); ++i) list.Set(i, paths[i]);
+  return list;
 }
 
 Napi::Value use_error_class(const Napi::CallbackInfo& call) {
@@ -50,6 +64,7 @@ void register_info(Napi::Env env, Napi::Object exports) {
   // Reads TORCH_CPP_LOG_LEVEL, which Python's torch does when it is imported.
   c10::initLogging();
   exports.Set("info", Napi::Function::New(env, info));
+  exports.Set("changedFiles", Napi::Function::New(env, changed));
   exports.Set("setThreads", Napi::Function::New(env, set_threads));
   // Before anybody can call process.reallyExit.
   guard_exit();

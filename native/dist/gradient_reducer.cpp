@@ -1,6 +1,7 @@
 #include "dist/gradient_reducer.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
@@ -13,12 +14,20 @@ class GradientReducer::Sum final : public c10d::CppCommHookInterface<c10::intrus
 
   c10::intrusive_ptr<c10::ivalue::Future> runHook(c10d::GradBucket& bucket) override {
     std::vector<at::Tensor> tensors{bucket.getBufferRef()};
+    // Until it has succeeded: an exception of Gloo has no type of its own, and comes out of the backward like any other.
+    *failed = true;
     auto future = state_->allreduce(tensors)->getFuture();
+    *failed = false;
+    future->addCallback([failed = failed](c10::ivalue::Future& done) {
+      if (done.hasError()) *failed = true;
+    });
     last_started = std::chrono::steady_clock::now();
     return future;
   }
 
   std::chrono::steady_clock::time_point last_started;
+  /** Whether an exchange did; set by the threads of c10d too. */
+  std::shared_ptr<std::atomic<bool>> failed = std::make_shared<std::atomic<bool>>(false);
 };
 
 GradientReducer::GradientReducer(const std::vector<Parameter>& parameters, std::shared_ptr<ProcessGroup> group) : group_(std::move(group)) {
@@ -41,12 +50,19 @@ GradientReducer::GradientReducer(const std::vector<Parameter>& parameters, std::
 GradientReducer::~GradientReducer() = default;
 
 double GradientReducer::run(const std::function<void()>& backward) {
-  group_->guard("reducing gradients", [&] {
+  constexpr auto what = "reducing gradients";
+  group_->guard(what, [&] {
     // After the first step it knows in which order gradients come, and sorts its buckets by that, once.
     reducer_->rebuild_buckets();
     reducer_->prepare_for_backward({});
-    backward();
   });
+  try {
+    backward();
+  } catch (...) {
+    // What the backward itself throws is no loss of a rank.
+    if (!*sum_->failed) throw;
+    group_->guard(what, [] { throw; });
+  }
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - sum_->last_started).count();
 }
 

@@ -35,4 +35,9 @@ struct Dinov2Arch {
 
 using Arch = std::variant<ClipVisionArch, Dinov2Arch>;
 
+/** Throws Error `bad_config` when a number is none of such a model: before anything is allocated, or divided by it. */
+void check_arch(const ClipVisionArch& arch);
+void check_arch(const Dinov2Arch& arch);
+void check_arch(const LlamaArch& arch);
+
 }  // namespace kuea

@@ -13,6 +13,12 @@
 namespace kuea {
 namespace {
 
+const LlavaSpec& checked(const LlavaSpec& spec) {
+  check_arch(spec.vision);
+  check_arch(spec.llama);
+  return spec;
+}
+
 /** A ~ U(-1 / sqrt(in), 1 / sqrt(in)), B = 0: the adapted model starts as the base itself. Drawn on the CPU, the same on every device. */
 void initialise(const FlatParameters& lora, uint64_t seed) {
   const auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
@@ -30,7 +36,7 @@ void initialise(const FlatParameters& lora, uint64_t seed) {
 }  // namespace
 
 Llava::Llava(const LlavaSpec& spec, bool train_lora, bool train_projector, int64_t ranks)
-    : spec_(spec),
+    : spec_(checked(spec)),
       weights_(spec.weights, spec.base, spec.device),
       vision_(spec.vision, spec.ln_post, spec.compute, spec.device),
       projector_(projector_parameters_, spec.vision.width, spec.llama.width),

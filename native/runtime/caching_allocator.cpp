@@ -35,6 +35,8 @@ class CachingAllocator final : public c10::Allocator {
   void trim() {
     std::lock_guard lock(mutex_);
     keep_at_most(0);
+    // What is kept is bounded by the peak: that of a model that is gone says nothing of the next.
+    memory_.peak = memory_.in_use;
   }
 
   CpuMemory memory() {

@@ -13,7 +13,7 @@ void install_caching_allocator();
 /** Gives the kept blocks back to the system. */
 void release_cached_memory();
 
-/** Bytes of large blocks in use, kept free, and the most that were in use at once. */
+/** Bytes of large blocks in use, kept free, and the most that were in use at once since release_cached_memory(). */
 struct CpuMemory {
   size_t in_use, cached, peak;
 };

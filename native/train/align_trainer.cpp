@@ -3,13 +3,18 @@
 #include <algorithm>
 #include <chrono>
 #include <numeric>
+#include <tuple>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cosine_similarity.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/util/ScopeExit.h>
@@ -26,6 +31,11 @@ std::vector<Parameter> kernel_parameters(const KernelParams& kernel) {
 }
 
 void append(std::vector<Parameter>& list, const std::vector<Parameter>& more) { list.insert(list.end(), more.begin(), more.end()); }
+
+int64_t total_of(const std::vector<int64_t>& counts) { return std::accumulate(counts.begin(), counts.end(), int64_t{0}); }
+
+/** This rank's summand of the mean over the whole batch. */
+at::Tensor mean(const at::Tensor& t, const std::vector<int64_t>& counts) { return t.sum() / static_cast<double>(total_of(counts)); }
 
 }  // namespace
 
@@ -61,15 +71,15 @@ void AlignTrainer::open_cache(const CacheSpec& spec) {
   cache_.emplace(spec, student_.model().dim(), spec_.teacher_dim, !spec_.device.is_cpu());
 }
 
-void AlignTrainer::check_batch(size_t slot, int64_t count, std::span<const uint32_t> rows) const {
+void AlignTrainer::check_batch(size_t slot, int64_t count, std::optional<std::span<const uint32_t>> rows) const {
   if (slot >= ring_->count() || count < (spec_.group ? 0 : 1) || count > spec_.batch_size) {
     throw Error("bad_batch", "slot " + std::to_string(slot) + " with " + std::to_string(count) + " images, but the ring has " +
                                  std::to_string(ring_->count()) + " slots of " + std::to_string(spec_.batch_size));
   }
-  if (!cache_) return;
-  if (static_cast<int64_t>(rows.size()) != count)
-    throw Error("bad_batch", "a batch of " + std::to_string(count) + " images came with " + std::to_string(rows.size()) + " rows");
-  cache_->check(rows);
+  if (!cache_ || !rows) return;
+  if (static_cast<int64_t>(rows->size()) != count)
+    throw Error("bad_batch", "a batch of " + std::to_string(count) + " images came with " + std::to_string(rows->size()) + " rows");
+  cache_->check(*rows);
 }
 
 at::Tensor AlignTrainer::pixels(size_t slot, int64_t count) {
@@ -88,17 +98,17 @@ AlignTrainer::Frozen AlignTrainer::compute_frozen(const at::Tensor& pixels) cons
   return {by_micro_batch(*original_, pixels, spec_.image_size), by_micro_batch(*teacher_, pixels, spec_.teacher_size)};
 }
 
-AlignTrainer::Frozen AlignTrainer::frozen(const at::Tensor& pixels, std::span<const uint32_t> rows) {
+AlignTrainer::Frozen AlignTrainer::frozen(const at::Tensor& pixels, std::optional<std::span<const uint32_t>> rows) {
   if (pixels.size(0) == 0) {
     const auto none = [&](int64_t dim) { return at::empty({0, dim}, at::TensorOptions().dtype(at::kFloat).device(spec_.device)); };
     return {none(student_.model().dim()), none(spec_.teacher_dim)};
   }
-  if (!cache_) return compute_frozen(pixels);
+  if (!cache_ || !rows) return compute_frozen(pixels);
   const auto upload = [&](const at::Tensor& t) { return t.to(spec_.device, t.scalar_type(), /*non_blocking=*/true); };
-  if (const auto found = cache_->load(rows)) return {upload(found->original), upload(found->teacher)};
+  if (const auto found = cache_->load(*rows)) return {upload(found->original), upload(found->teacher)};
   auto computed = compute_frozen(pixels);
   // Synchronises a GPU, until every row has been computed once.
-  cache_->store(rows, computed.original, computed.teacher);
+  cache_->store(*rows, computed.original, computed.teacher);
   return computed;
 }
 
@@ -111,13 +121,56 @@ int64_t AlignTrainer::embed(size_t slot, int64_t count, std::span<const uint32_t
   return count;
 }
 
+/** How many images of the batch each rank has. */
+std::vector<int64_t> AlignTrainer::batch_counts(int64_t count) const {
+  const auto counts = spec_.group ? spec_.group->gather_counts(count) : std::vector<int64_t>{count};
+  if (total_of(counts) == 0) throw Error("empty_batch", "none of the batch's images could be decoded, on any rank");
+  return counts;
+}
+
+AlignTrainer::Losses AlignTrainer::losses(const at::Tensor& features, const Frozen& target, const std::vector<int64_t>& counts) const {
+  const auto& group = spec_.group;
+  std::optional<Gathered> all;
+  auto teacher = target.teacher;
+  if (group && !spec_.local_kernel) {
+    const auto begin = std::accumulate(counts.begin(), counts.begin() + group->rank(), int64_t{0});
+    all = Gathered{group->gather_rows(features, counts), begin, group->rank(), group->size(),
+                   [group](const at::Tensor& t) { group->all_reduce(t); }};
+    teacher = group->gather_rows(teacher, counts);
+  }
+  auto kernel_loss = (spec_.fused_loss ? kernel_alignment : kernel_alignment_plain)(features, teacher, kernel_, all);
+  if (group && spec_.local_kernel) kernel_loss = kernel_loss / group->size();
+  const auto anchor_loss = mean((features - target.original).square().sum(1), counts);
+  return {spec_.w * kernel_loss + anchor_loss, kernel_loss, anchor_loss};
+}
+
+StepMetrics AlignTrainer::evaluate(size_t slot, int64_t count, std::optional<std::span<const uint32_t>> rows) {
+  at::NoGradGuard no_grad;
+  check_batch(slot, count, rows);
+  const auto counts = batch_counts(count);
+  const auto copied = c10::make_scope_exit([this] { uploads_.wait(); });
+  const auto images = pixels(slot, std::max<int64_t>(count, 1)).narrow(0, 0, count);
+  const auto target = frozen(images, rows);
+  const auto features = count > 0 ? by_micro_batch(student_, images, spec_.image_size) : at::empty_like(target.original);
+  const auto found = losses(features, target, counts);
+  const auto cosine = mean(at::cosine_similarity(features, target.original, 1), counts);
+  auto sums = at::stack({found.loss, found.kernel, found.anchor, cosine}).to(at::kDouble);
+  if (spec_.group) spec_.group->all_reduce(sums);
+  const auto host = sums.to(at::kCPU);
+  const auto* value = host.const_data_ptr<double>();
+  StepMetrics metrics{};
+  std::tie(metrics.loss, metrics.kernel_loss, metrics.anchor_loss, metrics.cosine_to_original) =
+      std::tie(value[0], value[1], value[2], value[3]);
+  return metrics;
+}
+
 std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::span<const uint32_t> rows, double lr, bool log) {
   const auto start = std::chrono::steady_clock::now();
   check_batch(slot, count, rows);
+  // However it ends: what a step that failed has left would be added to the next one's.
+  const auto cleared = c10::make_scope_exit([this] { clear_gradients(); });
   const auto& group = spec_.group;
-  const auto counts = group ? group->gather_counts(count) : std::vector<int64_t>{count};
-  const auto total = std::accumulate(counts.begin(), counts.end(), int64_t{0});
-  if (total == 0) throw Error("empty_batch", "none of the batch's images could be decoded, on any rank");
+  const auto counts = batch_counts(count);
 
   // The slot is free again when the step ends, however it ends.
   const auto copied = c10::make_scope_exit([this] { uploads_.wait(); });
@@ -133,31 +186,16 @@ std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::s
   const auto embedded = whole ? with_graph(images) : by_micro_batch(student_, images, spec_.image_size);
 
   const auto features = embedded.detach().narrow(0, 0, count).requires_grad_();
-  std::optional<Gathered> all;
-  auto teacher = target.teacher;
-  if (group && !spec_.local_kernel) {
-    const auto begin = std::accumulate(counts.begin(), counts.begin() + group->rank(), int64_t{0});
-    all = Gathered{group->gather_rows(features, counts), begin, group->rank(), group->size(),
-                   [group](const at::Tensor& t) { group->all_reduce(t); }};
-    teacher = group->gather_rows(teacher, counts);
-  }
-  const auto mean = [&](const at::Tensor& t) { return t.sum() / static_cast<double>(total); };
-  auto kernel_loss = (spec_.fused_loss ? kernel_alignment : kernel_alignment_plain)(features, teacher, kernel_, all);
-  if (group && spec_.local_kernel) kernel_loss = kernel_loss / group->size();
-  const auto anchor_loss = mean((features - target.original).square().sum(1));
-  const auto loss = spec_.w * kernel_loss + anchor_loss;
+  const auto [loss, kernel_loss, anchor_loss] = losses(features, target, counts);
   torch::autograd::backward({loss}, {});
-  const auto terms = sum_terms(
-      {loss, kernel_loss, anchor_loss, log ? mean(at::cosine_similarity(features.detach(), target.original, 1)) : at::zeros_like(loss)});
+  const auto terms = sum_terms({loss, kernel_loss, anchor_loss,
+                                log ? mean(at::cosine_similarity(features.detach(), target.original, 1), counts) : at::zeros_like(loss)});
   const bool deferred = !spec_.device.is_cpu();
-  guard_.watch(terms, optimizer_.steps() + 1);
-  if (log || !deferred) {
-    try {
-      guard_.check(optimizer_.steps() + 1);
-    } catch (const Error&) {
-      clear_gradients();
-      throw;
-    }
+  const auto this_step = optimizer_.steps() + 1;
+  // Where nothing waits for it, before the backward, which is most of the step.
+  if (!deferred) {
+    guard_.watch(terms, std::nullopt, this_step);
+    guard_.check(this_step);
   }
 
   const auto gradient = (count > 0 ? features.grad() : at::zeros_like(embedded)).split(spec_.micro_batch);
@@ -171,19 +209,24 @@ std::optional<StepMetrics> AlignTrainer::step(size_t slot, int64_t count, std::s
       backward();
     }
   }
+  const auto norm = clip_gradients();
+  guard_.watch(terms, norm, this_step);
+  if (log || !deferred) guard_.check(this_step);
   std::optional<StepMetrics> metrics;
   if (log) {
     const auto kernel = at::stack({kernel_.gamma, kernel_.c, kernel_.sigma}).detach().to(at::kDouble);
-    const auto host = at::cat({terms.narrow(0, 0, 4), kernel}).to(at::kCPU);
+    const auto host = at::cat({terms.narrow(0, 0, 4), norm.reshape({1}), kernel}).to(at::kCPU);
     const auto* value = host.const_data_ptr<double>();
-    metrics = {value[0], value[1], value[2], value[3], value[4], value[5], value[6], 0, 0, reduce_seconds};
+    metrics = {value[0], value[1], value[2], value[3], value[4], value[5], value[6], value[7], 0, std::nullopt, std::nullopt};
   }
   optimizer_.step(lr, deferred ? std::optional<at::Tensor>(guard_.found_inf()) : std::nullopt);
-  clear_gradients();
   const auto exchange_seconds = group ? group->take_seconds() : 0;
   if (metrics) {
     metrics->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    metrics->exchange_seconds = exchange_seconds;
+    if (!deferred) {
+      metrics->exchange_seconds = exchange_seconds;
+      metrics->reduce_seconds = reduce_seconds;
+    }
   }
   return metrics;
 }
@@ -206,6 +249,21 @@ at::Tensor AlignTrainer::sum_terms(const std::vector<at::Tensor>& terms) {
     for (size_t i = 0; i < gradients.size(); ++i) gradients[i].copy_(sums[static_cast<int64_t>(terms.size() + i)]);
   }
   return sums;
+}
+
+/**
+ * The L2 norm of the whole gradient, fp64 [], which is then scaled down to max_grad_norm as torch.nn.utils.clip_grad_norm_ does. Every rank
+ * has the sums over all ranks, and so the same bits.
+ */
+at::Tensor AlignTrainer::clip_gradients() {
+  at::NoGradGuard no_grad;
+  std::vector<at::Tensor> gradients;
+  for (const auto& parameter : tensors(State::value)) {
+    if (parameter.value.grad().defined()) gradients.push_back(parameter.value.grad());
+  }
+  const auto norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients)).to(at::kDouble));
+  if (spec_.max_grad_norm > 0) at::_foreach_mul_(gradients, (spec_.max_grad_norm / (norm + 1e-6)).clamp_max(1).to(at::kFloat));
+  return norm;
 }
 
 void AlignTrainer::clear_gradients() {

@@ -35,6 +35,8 @@ struct AlignTrainerSpec {
   at::Device device = at::kCPU;
   AdamW::Options optimizer;
   double weight_decay;
+  /** Largest L2 norm of the gradient that an update is made with; 0: any. */
+  double max_grad_norm;
   int64_t batch_size, micro_batch;
   bool activation_checkpointing;
   int64_t slots;
@@ -46,7 +48,9 @@ struct AlignTrainerSpec {
 
 /** StepMetrics in lib/native/addon.ts. */
 struct StepMetrics {
-  double loss, kernel_loss, anchor_loss, cosine_to_original, gamma, c, sigma, seconds, exchange_seconds, reduce_seconds;
+  double loss, kernel_loss, anchor_loss, cosine_to_original, grad_norm, gamma, c, sigma, seconds;
+  /** Nothing on a GPU, where they would be the times of queueing. */
+  std::optional<double> exchange_seconds, reduce_seconds;
 };
 
 /**
@@ -70,10 +74,16 @@ class AlignTrainer {
 
   /**
    * One update from the first `count` images of a slot. Throws Error `non_finite` before anything is changed, or `empty_batch` where no
-   * rank has an image. On a GPU a step that does not log waits for nothing but the copy of its pixels: a loss that is not finite is
-   * reported by the next one that does, which names it, and no update since has changed anything.
+   * rank has an image. On a GPU a step that does not log waits for nothing but the copy of its pixels: a loss or gradient that is not
+   * finite is reported by the next one that does, which names it, and no update since has changed anything.
    */
   std::optional<StepMetrics> step(size_t slot, int64_t count, std::span<const uint32_t> rows, double lr, bool log);
+
+  /**
+   * The losses of the first `count` images of a slot, with no update: loss, kernel_loss, anchor_loss and cosine_to_original. Without `rows`
+   * the images are none of the cache's, and the frozen models embed them. Throws as step does.
+   */
+  StepMetrics evaluate(size_t slot, int64_t count, std::optional<std::span<const uint32_t>> rows);
 
   /** Throws what a step on a GPU has left unsaid: Error `non_finite`. Before a checkpoint, say. */
   void check();
@@ -90,11 +100,19 @@ class AlignTrainer {
     at::Tensor original, teacher;
   };
 
+  /** The loss of a batch and its terms, which its features' gradient can be taken of. */
+  struct Losses {
+    at::Tensor loss, kernel, anchor;
+  };
+
+  std::vector<int64_t> batch_counts(int64_t count) const;
+  Losses losses(const at::Tensor& features, const Frozen& target, const std::vector<int64_t>& counts) const;
   at::Tensor pixels(size_t slot, int64_t count);
   at::Tensor by_micro_batch(const Encoder& encoder, const at::Tensor& pixels, int64_t size) const;
   Frozen compute_frozen(const at::Tensor& pixels) const;
-  Frozen frozen(const at::Tensor& pixels, std::span<const uint32_t> rows);
-  void check_batch(size_t slot, int64_t count, std::span<const uint32_t> rows) const;
+  Frozen frozen(const at::Tensor& pixels, std::optional<std::span<const uint32_t>> rows);
+  void check_batch(size_t slot, int64_t count, std::optional<std::span<const uint32_t>> rows) const;
+  at::Tensor clip_gradients();
   at::Tensor sum_terms(const std::vector<at::Tensor>& terms);
   void clear_gradients();
 

@@ -1,5 +1,7 @@
 #include "train/finite_guard.h"
 
+#include <cmath>
+
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
@@ -13,13 +15,14 @@
 
 namespace kuea {
 
-FiniteGuard::FiniteGuard(at::Device device) : first_(at::zeros({4}, at::TensorOptions().dtype(at::kDouble).device(device))) {}
+FiniteGuard::FiniteGuard(at::Device device) : first_(at::zeros({5}, at::TensorOptions().dtype(at::kDouble).device(device))) {}
 
-void FiniteGuard::watch(const at::Tensor& terms, int64_t step) {
+void FiniteGuard::watch(const at::Tensor& terms, const std::optional<at::Tensor>& norm, int64_t step) {
   at::NoGradGuard no_grad;
-  const auto now = at::cat({at::full({1}, static_cast<double>(step), first_.options()), terms.narrow(0, 0, 3)});
-  const auto loss = terms.narrow(0, 0, 1);
-  first_ = at::where((first_.narrow(0, 0, 1) == 0).logical_and(at::isfinite(loss).logical_not()), now, first_);
+  const auto number = [&](double value) { return at::full({1}, value, first_.options()); };
+  const auto now = at::cat({number(static_cast<double>(step)), terms.narrow(0, 0, 3), norm ? norm->reshape({1}) : number(0)});
+  const auto finite = at::isfinite(now.narrow(0, 1, 1)).logical_and(at::isfinite(now.narrow(0, 4, 1)));
+  first_ = at::where((first_.narrow(0, 0, 1) == 0).logical_and(finite.logical_not()), now, first_);
 }
 
 at::Tensor FiniteGuard::found_inf() const { return (first_.narrow(0, 0, 1) != 0).to(at::kFloat); }
@@ -30,9 +33,10 @@ void FiniteGuard::check(int64_t step) {
   const auto found = static_cast<int64_t>(value[0]);
   if (found == 0) return;
   first_ = at::zeros_like(first_);
+  const std::string gradient = std::isfinite(value[1]) ? ", and its gradient's norm " + std::to_string(value[4]) : "";
   throw Error("non_finite", "the loss " + (found == step ? "" : "of step " + std::to_string(found) + " ") + "is " +
                                 std::to_string(value[1]) + " (kernel " + std::to_string(value[2]) + ", anchor " + std::to_string(value[3]) +
-                                ")");
+                                ")" + gradient);
 }
 
 }  // namespace kuea

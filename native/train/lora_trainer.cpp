@@ -11,6 +11,7 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <c10/util/ScopeExit.h>
 
 #include "runtime/error.h"
 
@@ -117,6 +118,8 @@ void LoraTrainer::accumulate(const MicroBatch& batch) {
   at::NoGradGuard no_grad;
   check(batch);
   for (auto& optimizer : optimizers_) optimizer.drop();
+  // Part of a micro-batch cannot be taken back: where it fails, the update begins anew.
+  auto failed = c10::make_scope_exit([this] { drop_gradients(); });
   const auto targets = this->targets(batch);
   const auto& llama = model_.llama();
   const auto device = spec_.model.device;
@@ -124,7 +127,7 @@ void LoraTrainer::accumulate(const MicroBatch& batch) {
   sums_.tokens += static_cast<int64_t>(batch.tokens.size());
   sums_.labels += targets.rows.size(0);
   // Nothing to learn: every gradient is 0.
-  if (targets.rows.size(0) == 0) return;
+  if (targets.rows.size(0) == 0) return failed.release();
 
   at::Tensor features, hidden, projected;
   if (batch.images > 0) {
@@ -147,11 +150,16 @@ void LoraTrainer::accumulate(const MicroBatch& batch) {
     model_.projector().backward(d_projected, features, hidden);
   }
   sums_.seconds += seconds_since(start);
+  failed.release();
 }
 
-void LoraTrainer::drop_gradients() {
-  for (auto& optimizer : optimizers_) optimizer.parameters().grad().zero_();
-  sums_ = {at::zeros({}, at::TensorOptions().dtype(at::kDouble).device(spec_.model.device))};
+void LoraTrainer::drop_gradients() noexcept {
+  try {
+    for (auto& optimizer : optimizers_) optimizer.parameters().grad().zero_();
+    sums_ = {at::zeros({}, at::TensorOptions().dtype(at::kDouble).device(spec_.model.device))};
+  } catch (const std::exception&) {
+    // A GPU that fails does so in all that follows, too: whatever comes next says it.
+  }
 }
 
 LoraTrainer::Totals LoraTrainer::totals() {
@@ -176,27 +184,23 @@ LoraTrainer::Totals LoraTrainer::totals() {
 std::optional<LoraMetrics> LoraTrainer::update(double lr, double projector_lr, bool log) {
   const auto start = Clock::now();
   at::NoGradGuard no_grad;
+  // However it ends: what an update that failed has left would be added to the next one's.
+  const auto dropped = c10::make_scope_exit([this] { drop_gradients(); });
   const auto totals = this->totals();
   const auto metrics = [&, seconds = sums_.seconds](double loss, double norm) {
     return log ? std::optional(LoraMetrics{loss, norm, static_cast<int64_t>(totals.labels), static_cast<int64_t>(totals.tokens),
                                            seconds + seconds_since(start)})
                : std::nullopt;
   };
-  if (totals.denominator == 0) {
-    drop_gradients();
-    return metrics(0, 0);
-  }
+  if (totals.denominator == 0) return metrics(0, 0);
   const double norm = std::sqrt(totals.square) / totals.denominator, loss = totals.loss / totals.denominator;
-  if (!std::isfinite(norm) || !std::isfinite(loss)) {
-    drop_gradients();
+  if (!std::isfinite(norm) || !std::isfinite(loss))
     throw Error("non_finite", "the loss is " + std::to_string(loss) + " and its gradient's norm " + std::to_string(norm));
-  }
   const double clip = spec_.max_grad_norm > 0 && norm > spec_.max_grad_norm ? spec_.max_grad_norm / norm : 1;
   for (size_t i = 0; i < optimizers_.size(); ++i) {
     optimizers_[i].grad().mul_(clip / totals.denominator);
     optimizers_[i].step(i == 0 ? lr : projector_lr);
   }
-  drop_gradients();
   return metrics(loss, norm);
 }
 

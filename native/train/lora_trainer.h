@@ -60,7 +60,7 @@ class LoraTrainer {
   /** The adapters' tensors, then the projector's when it is trained. Of several ranks rank 0 alone has moments, after gather(). */
   std::vector<Parameter> tensors(State state) const;
 
-  /** Adds a micro-batch to the gradients. Throws Error `bad_batch` before anything was changed. */
+  /** Adds a micro-batch to the gradients. Throws Error `bad_batch` before anything was changed; any other drops the gradients. */
   void accumulate(const MicroBatch& batch);
 
   /** One update. Throws Error `non_finite`, with parameters and moments as they were and the gradients dropped. */
@@ -101,7 +101,7 @@ class LoraTrainer {
   at::Tensor pixels(const MicroBatch& batch) const;
   Targets targets(const MicroBatch& batch) const;
   Totals totals();
-  void drop_gradients();
+  void drop_gradients() noexcept;
 
   LoraTrainerSpec spec_;
   Llava model_;

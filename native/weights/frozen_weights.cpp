@@ -75,7 +75,8 @@ std::vector<LoadStep> FrozenWeights::take(const std::string& prefix) {
   return taken;
 }
 
-void FrozenWeights::finish() const {
+void FrozenWeights::finish() {
+  reader_ = {};
   if (steps_.empty()) return;
   const auto& step = steps_.begin()->second.front();
   throw Error("bad_plan", "cannot load " + step.parameter + " from " + step.source.file + ": the model has no such parameter");

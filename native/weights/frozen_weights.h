@@ -33,8 +33,8 @@ class FrozenWeights {
   /** Hands over the steps of parameters whose names start with `prefix`. */
   std::vector<LoadStep> take(const std::string& prefix);
 
-  /** Throws when the plan has steps that nobody asked for. */
-  void finish() const;
+  /** Throws when the plan has steps that nobody asked for. Files stay mapped only for tensors that are views of them. */
+  void finish();
 
  private:
   /** The parameter as it lies in the file, or put together from several steps. */

@@ -60,6 +60,7 @@ async function work({ folder, rank, worldSize, port }) {
     precision: values.precision,
     device: 'cpu',
     optimizer: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 1e-4 },
+    maxGradNorm: 0,
     batchSize: batch,
     microBatch: batch,
     activationCheckpointing: false,

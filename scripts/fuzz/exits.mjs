@@ -2,8 +2,8 @@
  * node scripts/fuzz/exits.mjs [--exits 200] [--workers 40] [--jobs 3]
  *
  * Ends processes while they align, tune, encode or open models: by process.exit, an uncaught exception, an unhandled rejection or a second
- * signal, each at another moment; and workers while they compute. Prints one JSON line {exits, kept, workers, alive, wrong: [what, how,
- * after, what ended it]}, and fails where an exit code was not kept.
+ * signal, each at another moment; and workers while they compute. Prints one JSON line {exits, kept, workers, alive, wrong: [[what, how,
+ * after, what ended it]]}, and fails where an exit code was not kept.
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -4,56 +4,22 @@ import { join } from 'node:path';
 
 import { placementOf } from '../../lib/distributed/environment.js';
 import { withRanks } from '../../lib/distributed/join.js';
-import { openWeights } from '../../lib/models/open.js';
-import type { Arch } from '../../lib/native/addon.js';
-import { loadAddon } from '../../lib/native/load.js';
-import { packageRoot } from '../../lib/package.js';
 import { restoreTrainerState, writeTrainerState } from '../../lib/run/trainer-state.js';
+import { openAlignTrainer } from '../native/align-support.js';
 
 /**
  * One rank that drives a trainer by hand: `node trainer-rank.js FOLDER COUNTS [CHECKPOINT]`. COUNTS is a JSON list, a step each, of the
- * images of each rank. Prints {sha256 of the state after the last step, losses, stopped: the step after which it knew that rank 1 wanted to
- * stop}.
+ * images of each rank. Prints {sha256 of the state after the last step, losses, norms of the gradients, stopped: the step after which it
+ * knew that rank 1 wanted to stop}.
  */
 const [folder, counts, checkpoint] = [process.argv[2]!, JSON.parse(process.argv[3]!) as number[][], process.argv[4]];
-const root = packageRoot();
 
 await withRanks(placementOf(process.env)!, { device: 'cpu', joinTimeout: 60, watchdog: 15 }, async ({ rank, group }) => {
-  const student = await openWeights(join(root, 'configs/demo/clip'), { role: 'student' });
-  const teacher = await openWeights(join(root, 'configs/demo/dinov2'), { role: 'teacher' });
-  const spec = <A extends Arch>({
-    arch,
-    plan,
-    mean,
-    std,
-  }: {
-    arch: A;
-    plan: typeof student.plan;
-    mean: typeof student.mean;
-    std: typeof student.std;
-  }) => ({ arch, weights: plan, mean, std });
-  const size = student.arch.imageSize;
-  const trainer = await loadAddon().openTrainer({
-    student: spec(student),
-    teacher: spec(teacher),
-    teacherDim: teacher.arch.width,
-    teacherSize: size,
-    kernel: { kind: 'polynomial', gamma: 0.0032, c: 0.19, sigma: 8.7, sigmaTeacher: 15.8 },
-    trainKernel: true,
-    w: 0.5,
-    lossBackend: 'fused',
-    precision: 'bf16',
-    device: 'cpu',
-    optimizer: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 1e-4 },
-    batchSize: 4,
-    microBatch: 2,
-    activationCheckpointing: false,
-    slots: 1,
-    distributed: true,
-    kernelScope: 'global',
-  });
+  const student = await openWeights(join(packageRoot(), 'configs/demo/clip'), { role: 'student' });
+  const trainer = await openAlignTrainer({ precision: 'bf16', distributed: true });
   if (checkpoint) await (rank === 0 ? restoreTrainerState(trainer, checkpoint, 1) : trainer.restore([], 1));
   const losses: number[] = [];
+  const norms: number[] = [];
   let stopped: number | null = null;
   for (const [step, count] of counts.map((all) => all[rank]!).entries()) {
     // Pixels that differ from rank to rank and from step to step.
@@ -62,11 +28,12 @@ await withRanks(placementOf(process.env)!, { device: 'cpu', joinTimeout: 60, wat
     if (rank === 1 && step === 1) group!.requestStop();
     const metrics = await trainer.step({ slot: 0, count, rows: new Uint32Array(count), lr: 1e-3, log: true });
     losses.push(metrics!.loss);
+    norms.push(metrics!.gradNorm);
     if (group!.stopRequested()) stopped ??= step;
   }
   await writeTrainerState(trainer, folder, student);
   const hash = createHash('sha256');
   for (const file of ['student.safetensors', 'optimizer.safetensors']) hash.update(readFileSync(join(folder, file)));
-  console.log(JSON.stringify({ sha256: hash.digest('hex'), losses, stopped }));
+  console.log(JSON.stringify({ sha256: hash.digest('hex'), losses, norms, stopped }));
   await trainer.close();
 });

@@ -9,6 +9,7 @@ import { startRanks } from './support.js';
 interface Outcome {
   sha256: string;
   losses: number[];
+  norms: number[];
   stopped: number | null;
 }
 
@@ -39,7 +40,8 @@ describe('the trainer of several ranks', function () {
       [1, 1, 1],
     ]);
     for (const outcome of outcomes) expect(outcome).to.deep.equal(outcomes[0]);
-    for (const loss of outcomes[0]!.losses) expect(loss).to.be.greaterThan(0);
+    const { losses, norms } = outcomes[0]!;
+    for (const number of [...losses, ...norms]) expect(number).to.be.greaterThan(0);
   });
 
   it('knows on every rank after the same step that one of them wants to stop', async () => {

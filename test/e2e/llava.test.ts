@@ -228,7 +228,9 @@ describe('an open LLaVA', () => {
     expect(program('chat', '--model', model, '--adapter', adapter, '--image', image(), '--precision', 'fp32', question).stdout).to.equal(
       `${expected}\n`,
     );
-    expect(program('chat', '--model', model, '--image', 'none.jpg', question).stderr).to.match(/^kuea-lora: none\.jpg: .*no such file\n$/);
+    expect(program('chat', '--model', model, '--image', 'none.jpg', question).stderr).to.match(
+      /^kuea-lora: expected an image at none\.jpg, found no file there\n$/,
+    );
     expect(program('chat', '--model', model).stderr).to.match(/^kuea-lora: missing required argument 'question' \(see --help\)\n$/);
     expect(
       program('merge', '--model', model, '--adapter', join(work, 'images'), '--to', 'hf', '--out', join(work, 'none')).stderr,

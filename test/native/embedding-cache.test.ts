@@ -41,6 +41,7 @@ describe('the embedding cache of a trainer', () => {
       precision: 'fp32',
       device: 'cpu',
       optimizer: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 1e-4 },
+      maxGradNorm: 0,
       batchSize: 1,
       microBatch: 1,
       activationCheckpointing: false,

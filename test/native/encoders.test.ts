@@ -67,6 +67,31 @@ describe('the encoders', () => {
     expect(await code(cases.find(({ family }) => family === 'dinov2')!)).to.equal('bad_image_size');
   });
 
+  it('refuse shapes that no model has, before they divide by them', async () => {
+    for (const family of ['clip', 'dinov2'] as const) {
+      const c = cases.find((other) => other.family === family)!;
+      const { arch, plan, mean, std } = await openWeights(join(folder, c.ref), { role: family === 'clip' ? 'student' : 'teacher' });
+      const numbers = { heads: [0, -1, arch.width + 1], layers: [0, 1e6], patchSize: [0, -14], imageSize: [0, 1e9], width: [0, 2 ** 40] };
+      for (const [key, values] of Object.entries(numbers)) {
+        for (const value of values) {
+          const changed = { ...arch, [key]: value };
+          const opened = loadAddon().openEncoder({ arch: changed, weights: plan, mean, std, precision: 'fp32', device: 'cpu' });
+          const error = await opened.catch((e: unknown) => e as Error);
+          expect(error, `${family} ${key} ${value}`).to.have.property('code', 'bad_config');
+        }
+      }
+    }
+  });
+
+  it('compute what was asked for before close()', async () => {
+    const [c] = cases;
+    const { arch, plan, mean, std } = await openWeights(join(folder, c!.ref));
+    const encoder = await loadAddon().openEncoder({ arch, weights: plan, mean, std, precision: 'fp32', device: 'cpu' });
+    const asked = Array.from({ length: 4 }, () => encoder.encode(Buffer.from(c!.pixels, 'base64'), 2, c!.size));
+    await encoder.close();
+    for (const embeddings of await Promise.all(asked)) expect(embeddings).to.have.length(2 * c!.dim);
+  });
+
   it('are an error after close()', async () => {
     const [c] = cases;
     const { arch, plan, mean, std } = await openWeights(join(folder, c!.ref));

@@ -106,5 +106,11 @@ describe('resample', () => {
     refused({ resizedWidth: 0 });
     refused({ height: -1 });
     refused({ channels: 4 as 3 });
+    // Products that wrap, numbers that do, and a window whose end does.
+    refused({ size: 2 ** 31 - 1 });
+    refused({ width: 2 ** 31 - 1, height: 2 ** 31 - 1, channels: 3 });
+    refused({ size: 2 ** 32 + 8 });
+    refused({ left: 2 ** 31 - 1 });
+    refused({ width: 9.5 });
   });
 });

@@ -114,6 +114,16 @@ describe('the kernel loss', () => {
     });
   });
 
+  it('lets what is not a number through: it is no fault of the kernel', async () => {
+    for (const c of [find('a small batch'), find('cosine'), find('gaussian')]) {
+      const x = floats(c.x);
+      x[1] = Number.NaN;
+      expect((await evaluate(c, 'fused', {}, x)).loss, c.name).to.satisfy(Number.isNaN);
+      x[1] = Number.POSITIVE_INFINITY;
+      expect((await evaluate(c, 'fused', {}, x)).loss, c.name).to.satisfy(Number.isNaN);
+    }
+  });
+
   it('says where the kernel does not exist', async () => {
     const c = find('c = 0');
     const x = floats(c.x);

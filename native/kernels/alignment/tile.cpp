@@ -62,7 +62,8 @@ bool prepare_rows(const Alignment& a, const AlignmentRows& rows, int64_t begin, 
   for (int64_t i = begin; i < end; ++i) {
     const double s = squared_norm(a.x + i * a.d, a.d), t = squared_norm(a.y + i * a.dt, a.dt);
     const auto [student, teacher] = diagonal(a.kind, s, t, a.dt, a.gamma, a.c);
-    if (a.kind != KernelKind::gaussian && (!(student > 0) || !(teacher > 0))) return false;
+    // What is not a number passes, and makes the loss one that is not: that is another fault than a kernel's.
+    if (a.kind != KernelKind::gaussian && (student <= 0 || teacher <= 0)) return false;
     rows.student[i] = row_factor(a.kind, student);
     rows.teacher[i] = row_factor(a.kind, teacher);
   }

@@ -48,8 +48,9 @@ struct Gathered {
  * images of its own; the others compute their rows alone.
  *
  * `plain` is the textbook: whole matrices, autograd for the gradients, the oracle of the others. `tiled` (CPU) computes value and gradients
- * in one sweep of tiles in O(n d + tile^2) memory, the same bits for every number of threads. `cuda` is one sweep on the GPU that never
- * waits for it, so that instead of throwing `bad_kernel` its loss is not a number.
+ * in one sweep of tiles in O(n d + tile^2) memory, the same bits for every number of threads (of up to 256 rows, which are one tile, where
+ * the BLAS has them: MKL, which libtorch is linked with on x86-64). `cuda` is one sweep on the GPU that never waits for it, so that instead
+ * of throwing `bad_kernel` its loss is not a number.
  */
 using KernelAlignment = at::Tensor(const at::Tensor& x, const at::Tensor& y, const KernelParams& params,
                                    const std::optional<Gathered>& all);
