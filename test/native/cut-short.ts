@@ -5,6 +5,6 @@ import { openLlava } from '../../lib/models/llava/open.js';
 import { llavaSpec, Trainer } from './llava-support.js';
 
 const { weights } = (await openLlava(process.argv[2]!)).model;
-const trainer = await Trainer.open({}, { ...(await llavaSpec()), weights });
+const trainer = await Trainer.open({}, { ...(await llavaSpec()), weights, basePrecision: 'bf16', precision: 'bf16' });
 for (const file of new Set(weights.map(({ source }) => source.file))) truncateSync(file, 0);
 await trainer.update([[0]]);

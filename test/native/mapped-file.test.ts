@@ -9,7 +9,7 @@ import { openLlava } from '../../lib/models/llava/open.js';
 import { loadAddon } from '../../lib/native/load.js';
 import { folder, llavaSpec, Trainer } from './llava-support.js';
 
-/** The frozen weights of a LLaVA are its files, mapped for as long as it is open. */
+/** The frozen weights of a LLaVA that are kept as its files have them are these files, mapped for as long as it is open. */
 describe('a file that is mapped', () => {
   let work: string;
   before(() => (work = mkdtempSync(join(tmpdir(), 'kuea-mapped-'))));
@@ -20,7 +20,7 @@ describe('a file that is mapped', () => {
     cpSync(join(folder, 'model'), model, { recursive: true });
     const { weights } = (await openLlava(model)).model;
     const file = weights.find(({ parameter }) => parameter === 'model.embed_tokens.weight')!.source.file;
-    return { trainer: await Trainer.open({}, { ...(await llavaSpec()), weights }), file };
+    return { trainer: await Trainer.open({}, { ...(await llavaSpec()), weights, basePrecision: 'bf16', precision: 'bf16' }), file };
   }
 
   it('is named when it is written in place, and not when another takes its path', async () => {
