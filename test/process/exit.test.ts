@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -7,7 +7,7 @@ import { expect } from 'chai';
 
 import { packageRoot } from '../../lib/package.js';
 
-const program = join(packageRoot(), 'dist/test/process/exiting.js');
+const programs = join(packageRoot(), 'dist/test/process');
 
 /** Many more of each: scripts/fuzz/exits.mjs. */
 describe('ending while native work runs', function () {
@@ -17,14 +17,15 @@ describe('ending while native work runs', function () {
   after(() => rmSync(work, { recursive: true, force: true }));
 
   /** Exit code, or the signal that ended it; and what it said. */
-  const end = (what: string, how: string, after: number) =>
+  const run = (...args: string[]) =>
     new Promise<{ ended: number | NodeJS.Signals; said: string }>((resolve) => {
-      const folder = mkdtempSync(join(work, 'case-'));
-      const child = spawn(process.execPath, [program, what, how, String(after), folder], { stdio: ['ignore', 'pipe', 'pipe'] });
+      const child = spawn(process.execPath, args, { cwd: programs, stdio: ['ignore', 'pipe', 'pipe'] });
       let said = '';
       for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (said += chunk.toString()));
       child.on('close', (code, signal) => resolve({ ended: code ?? signal!, said }));
     });
+
+  const end = (what: string, how: string, after: number) => run('exiting.js', what, how, String(after), mkdtempSync(join(work, 'case-')));
 
   const codes = { exit: 7, throw: 1, reject: 1, signals: 130 };
   for (const what of ['align', 'lora', 'encode', 'open']) {
@@ -40,5 +41,13 @@ describe('ending while native work runs', function () {
   it('lives on when workers that compute are ended', async () => {
     const { ended, said } = await end('workers', '', 6);
     expect(ended, said).to.equal(0);
+  });
+
+  it('names the mapped file that was cut short, with exit code 74', async () => {
+    const model = join(work, 'model');
+    cpSync(join(packageRoot(), 'test/golden/llava-trace/model'), model, { recursive: true });
+    const { ended, said } = await run('cut-short.js', model);
+    expect(ended, said).to.equal(74);
+    expect(said).to.match(/^kuea: file_changed: \/\S+\.safetensors was cut short while it was in use/);
   });
 });

@@ -2,7 +2,7 @@
 import { truncateSync } from 'node:fs';
 
 import { openLlava } from '../../lib/models/llava/open.js';
-import { llavaSpec, Trainer } from './llava-support.js';
+import { llavaSpec, Trainer } from '../native/llava-support.js';
 
 const { weights } = (await openLlava(process.argv[2]!)).model;
 const trainer = await Trainer.open({}, { ...(await llavaSpec()), weights, basePrecision: 'bf16', precision: 'bf16' });
