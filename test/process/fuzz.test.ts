@@ -23,7 +23,7 @@ async function fuzz(...args: string[]): Promise<Report> {
 }
 
 describe('hostile files', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
 
   it('are errors with a code to every reader, and neither crash, hang nor fill the memory', async () => {
     const { readers, failures, cases } = await fuzz(
