@@ -62,7 +62,10 @@ export class UpdateSampler {
     return this.current.pieceOf(update % this.updatesPerEpoch);
   }
 
-  /** What gives the samples of each update of an epoch. Dealing out is left to the update: all at once would stop the program for a second. */
+  /**
+   * What gives the samples of each update of an epoch. Dealing out is left to the update: all at once would stop the program for most of a
+   * second.
+   */
   private piecesOf(epoch: number): (update: number) => Uint32Array {
     const { members, lengths, seed, order } = this.options;
     const piece = (list: Uint32Array, i: number) => list.slice(i * this.perUpdate, (i + 1) * this.perUpdate);
