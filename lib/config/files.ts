@@ -26,6 +26,8 @@ export function presetNames(program: 'align' | 'lora', folder = join(packageRoot
     .sort();
 }
 
+/** No warnings, which would quote the file on the terminal as it is. */
+const quiet = { logLevel: 'error' } as const;
 /** Of a config in bytes, at most. */
 const largestConfig = 1 << 18;
 
@@ -36,7 +38,7 @@ export async function readConfigFile(file: string): Promise<Record<string, unkno
   });
   let parsed: unknown;
   try {
-    parsed = parse(text.toString('utf8')) ?? {};
+    parsed = parse(text.toString('utf8'), quiet) ?? {};
     // What names itself by an anchor is no option, and could not be said in an error.
     JSON.stringify(parsed);
   } catch (cause) {
@@ -70,7 +72,7 @@ export function parseSetting(setting: string): [key: string, value: unknown] {
   const at = setting.indexOf('=');
   if (at < 1) throw new KueaError('bad_option', `expected --set key=value, found ${setting}`);
   try {
-    return [camelCase(setting.slice(0, at).trim()), parse(setting.slice(at + 1))];
+    return [camelCase(setting.slice(0, at).trim()), parse(setting.slice(at + 1), quiet)];
   } catch (cause) {
     throw new KueaError('bad_option', `expected a YAML value in --set ${setting}: ${(cause as Error).message.split('\n')[0]}`, { cause });
   }

@@ -1,9 +1,9 @@
 /**
- * Hostile files for every reader, from a seed: node scripts/fuzz/fuzz.mjs [--cases 1000] [--from 0] [--seed 1] [--seconds 400]
+ * Hostile files for every reader, from a seed: node scripts/fuzz/fuzz.mjs [--cases 1000] [--from 0] [--seed 1] [--jobs 1] [--seconds 400]
  * [--readers safetensors,tar] [--show READER:CASE]. The cases are of each reader; after --seconds no more are begun. Readers have processes
- * of their own, so that what ends one or hangs is found, named and passed over. Prints JSON: the cases of each reader, how many were read,
- * the errors by code, the slowest (CPU time), the peak of memory, and failures: an error without a code, more than 2 s or 1 GB for one
- * file, a process that ended. --show writes the file of one case to standard output.
+ * of their own, --jobs at a time, so that what ends one or hangs is found, named and passed over. Prints JSON: the cases of each reader,
+ * how many were read, the errors by code, the slowest (CPU time), the peak of memory, and failures: an error without a code, more than 2 s
+ * or 1 GB for one file, a process that ended. --show writes the file of one case to standard output.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -18,6 +18,7 @@ const { values } = parseArgs({
   options: {
     cases: { type: 'string', default: '1000' },
     seconds: { type: 'string', default: 'Infinity' },
+    jobs: { type: 'string', default: '1' },
     from: { type: 'string', default: '0' },
     seed: { type: 'string', default: '1' },
     readers: { type: 'string' },
@@ -88,24 +89,27 @@ function add(name, one) {
 // In rounds over the readers, so that a stop is fair to all.
 const parts = [];
 for (let from = first; from < end; from += most) for (const name of names) parts.push({ name, from, to: Math.min(end, from + most) });
-while (parts.length > 0 && Date.now() < deadline) {
-  const { name, from, to } = parts.shift();
-  const { ended, failures: fresh, ...one } = await part(name, from, to);
-  if (!ended) {
-    add(name, one);
-    failures.push(...fresh.map((failure) => ({ reader: name, seed, ...failure })));
-    continue;
+async function work() {
+  while (parts.length > 0 && Date.now() < deadline) {
+    const { name, from, to } = parts.shift();
+    const { ended, failures: fresh, ...one } = await part(name, from, to);
+    if (!ended) {
+      add(name, one);
+      failures.push(...fresh.map((failure) => ({ reader: name, seed, ...failure })));
+      continue;
+    }
+    failures.push({ reader: name, seed, ...ended });
+    found[name].cases++;
+    // The rest of the part, without the case that ended it; what it had counted before is done again.
+    parts.unshift(
+      ...[
+        { name, from, to: ended.case },
+        { name, from: ended.case + 1, to },
+      ].filter((rest) => rest.from < rest.to),
+    );
   }
-  failures.push({ reader: name, seed, ...ended });
-  found[name].cases++;
-  // The rest of the part, without the case that ended it; what it had counted before is done again.
-  parts.unshift(
-    ...[
-      { name, from, to: ended.case },
-      { name, from: ended.case + 1, to },
-    ].filter((rest) => rest.from < rest.to),
-  );
 }
+await Promise.all(Array.from({ length: Number(values.jobs) }, work));
 const cases = Object.values(found).reduce((sum, one) => sum + one.cases, 0);
 console.log(JSON.stringify({ seed, from: first, cases, readers: found, failures }, null, 2));
 process.exitCode = failures.length === 0 ? 0 : 1;

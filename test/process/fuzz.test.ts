@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -22,10 +23,17 @@ async function fuzz(...args: string[]): Promise<Report> {
 }
 
 describe('hostile files', function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
 
   it('are errors with a code to every reader, and neither crash, hang nor fill the memory', async () => {
-    const { readers, failures, cases } = await fuzz('--cases', '2000', '--seed', '1');
+    const { readers, failures, cases } = await fuzz(
+      '--cases',
+      '2000',
+      '--seed',
+      '1',
+      '--jobs',
+      String(Math.min(4, availableParallelism())),
+    );
     expect(failures).to.deep.equal([]);
     expect(cases).to.be.greaterThan(30_000);
     // Each reads some of the files and refuses others: the changes are neither too small nor too large to say anything.

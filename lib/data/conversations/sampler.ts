@@ -40,7 +40,7 @@ export class UpdateSampler {
   /** Samples of a full update. */
   readonly perUpdate: number;
   readonly updatesPerEpoch: number;
-  private current: { epoch: number; order: Uint32Array } | undefined;
+  private current: { epoch: number; pieceOf: (update: number) => Uint32Array } | undefined;
 
   /** Throws KueaError `data_empty` when there is no sample. */
   constructor(private readonly options: UpdateSamplerOptions) {
@@ -58,17 +58,24 @@ export class UpdateSampler {
   /** Samples of an update (from 0, over all epochs), of all ranks: micro-batch m is [m * batchSize, (m + 1) * batchSize). */
   indices(update: number): Uint32Array {
     const epoch = this.epochOf(update);
-    if (this.current?.epoch !== epoch) this.current = { epoch, order: this.orderOf(epoch) };
-    const start = (update % this.updatesPerEpoch) * this.perUpdate;
-    return this.current.order.slice(start, start + this.perUpdate);
+    if (this.current?.epoch !== epoch) this.current = { epoch, pieceOf: this.piecesOf(epoch) };
+    return this.current.pieceOf(update % this.updatesPerEpoch);
   }
 
-  private orderOf(epoch: number): Uint32Array {
+  /**
+   * What gives the samples of each update of an epoch. Dealing out is left to the update: all at once would stop the program for most of a
+   * second.
+   */
+  private piecesOf(epoch: number): (update: number) => Uint32Array {
     const { members, lengths, seed, order } = this.options;
-    if (order === 'sequential') return members;
+    const piece = (list: Uint32Array, i: number) => list.slice(i * this.perUpdate, (i + 1) * this.perUpdate);
+    if (order === 'sequential') return (update) => piece(members, update);
     const shuffled = (list: Uint32Array, stream: number) =>
       permutation(list.length, seed, epoch * streamsPerEpoch + stream).map((i) => list[i]!);
-    if (order === 'shuffle') return shuffled(members, 0);
+    if (order === 'shuffle') {
+      const list = shuffled(members, 0);
+      return (update) => piece(list, update);
+    }
 
     const image = shuffled(
       members.filter((i) => lengths[i]! > 0),
@@ -78,21 +85,17 @@ export class UpdateSampler {
       members.filter((i) => lengths[i]! <= 0),
       1,
     );
-    if (image.length === 0 || text.length === 0) return Uint32Array.from(this.grouped(image.length > 0 ? image : text).flat());
-    const [images, texts] = [this.grouped(image), this.grouped(text)];
+    const balanced = (list: Uint32Array, i: number) => Uint32Array.from(this.balanced([...piece(list, i)]));
+    if (image.length === 0 || text.length === 0) return (update) => balanced(image.length > 0 ? image : text, update);
     // The last of each may be smaller; together they come last.
-    const rest = [...images.pop()!, ...texts.pop()!].sort((a, b) => a - b);
-    const batches = [...images, ...texts];
-    const batchOrder = permutation(batches.length, seed, epoch * streamsPerEpoch + 2);
-    return Uint32Array.from([...Array.from(batchOrder, (i) => batches[i]!), rest].flat());
-  }
-
-  /** A shuffled list in pieces of an update each, every one in micro-batches of about the same length in sum. */
-  private grouped(list: Uint32Array): number[][] {
-    const pieces: number[][] = [];
-    for (let start = 0; start < list.length; start += this.perUpdate)
-      pieces.push(this.balanced([...list.subarray(start, start + this.perUpdate)]));
-    return pieces;
+    const [images, texts] = [image, text].map(({ length }) => Math.ceil(length / this.perUpdate) - 1) as [number, number];
+    const rest = Uint32Array.from([...piece(image, images), ...piece(text, texts)]).sort();
+    const batchOrder = permutation(images + texts, seed, epoch * streamsPerEpoch + 2);
+    return (update) => {
+      if (update >= batchOrder.length) return piece(rest, update - batchOrder.length);
+      const batch = batchOrder[update]!;
+      return batch < images ? balanced(image, batch) : balanced(text, batch - images);
+    };
   }
 
   /** Longest first, each into the micro-batch that is shortest so far and not full; dealt out in turn when they do not come out even. */

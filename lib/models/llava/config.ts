@@ -20,6 +20,9 @@ export interface LlavaConfig {
   feature: LlavaSpec['feature'] | undefined;
 }
 
+/** Characters of a path at most; what systems take is 4096 bytes. */
+const longestPath = 1024;
+
 /** Says in a config of ours that features go through ln_post, which LLaVA's own keys cannot say. */
 export const featureKey = 'kuea_vision_feature';
 
@@ -117,6 +120,8 @@ export function readLlavaConfig(ref: string, config: Json, layout: LlavaLayout, 
   if (!images) return { llama, context, aspect: 'pad', visionTower: null, imageToken: undefined, feature: undefined };
   check(ref, images, original);
   const tower = images['mm_vision_tower'];
+  if (typeof tower === 'string' && (tower.length > longestPath || /\p{Cc}/u.test(tower)))
+    throw new KueaError('bad_config', `expected a path or a hub id for mm_vision_tower in config.json of ${ref}, found ${shown(tower)}`);
   return {
     llama,
     context,

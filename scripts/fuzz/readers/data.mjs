@@ -159,7 +159,6 @@ async function useSamples(file) {
     maxLength: 64,
     missing: 'skip',
     verifyImages: true,
-    reportFile: `${file}.report`,
   });
   try {
     for (let i = 0; i < source.length; i++) {

@@ -20,4 +20,15 @@ describe('a YAML that is no config', () => {
       expect(await failure(readConfigFile(file('x.yaml', yaml)).then(resolveAlignConfig))).to.include({ code: 'bad_config' });
     });
   }
+
+  it('with an unknown tag is no reason to quote it on the terminal', async () => {
+    const said: string[] = [];
+    const listen = (warning: Error) => said.push(warning.message);
+    process.on('warning', listen);
+    await readConfigFile(file('tag.yaml', 'steps: !!\x1b[2J 5\nout: !odd x\n')).catch(() => {});
+    await readConfigFile(file('odd.yaml', 'out: !odd x\n'));
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off('warning', listen);
+    expect(said).to.deep.equal([]);
+  });
 });

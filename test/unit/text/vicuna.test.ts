@@ -178,6 +178,8 @@ describe('vicuna_v1', () => {
       expect(reason(turns)).to.equal('no answer to learn');
     // A conversation that starts with gpt goes on from the human.
     expect(checkTurns([{ from: 'gpt', value: 'Hello' }, ...good], true)).to.deep.equal(good);
+    expect(reason(conversation('a', 'b'.repeat(1 << 18)), false)).to.include('of 262145 characters');
+    expect(reason([good[0], { from: { a: 'x'.repeat(1e6) }, value: '' }])).to.have.length.below(300);
     expect(reason([{ from: 'gpt', value: 'Hello' }, good[1]])).to.equal('a turn from "gpt" where one from "human" is due');
     expect(reason([{ from: 'gpt', value: 'Hello' }])).to.equal('no answer to learn');
   });

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+
 import { expect } from 'chai';
 
 import { UpdateSampler, type UpdateSamplerOptions } from '../../../../lib/data/conversations/sampler.js';
@@ -69,6 +71,40 @@ describe('UpdateSampler', () => {
     const rest = [...updates.slice(62)].flatMap((update) => [...update]);
     expect(rest).to.have.length(19);
     expect(rest).to.deep.equal(sorted(rest));
+  });
+
+  it('has the order that 0.1 had', () => {
+    // The first 16 digits of the SHA-256 of two epochs, written down from 0.1.
+    const hashOf = (changed: Partial<UpdateSamplerOptions>) => {
+      const s = sampler(changed);
+      const hash = createHash('sha256');
+      for (let u = 0; u < 2 * s.updatesPerEpoch; u++) hash.update(s.indices(u)).update(`${s.indices(u).length}`);
+      return hash.digest('hex').slice(0, 16);
+    };
+    const cut = (batchSize: number, gradAccum: number, ranks: number) => ({ batchSize, gradAccum, ranks });
+    expect(hashOf({})).to.equal('c3ba0e1c4efe94c1');
+    expect(hashOf(cut(3, 5, 1))).to.equal('373edd6285ace144');
+    expect(hashOf(cut(1, 1, 1))).to.equal('6f7b24308849cc49');
+    expect(hashOf(cut(40, 4, 4))).to.equal('1dfa8851d6d4dfdc');
+    expect(hashOf(cut(1, 32, 4))).to.equal('25e2eb25d4370b67');
+    expect(hashOf(cut(56, 2, 1))).to.equal('b6e1f0df877c3659');
+    expect(hashOf({ members: all(1011).filter((i) => lengths[i]! > 0) })).to.equal('20273a90d0e4764c');
+    expect(hashOf({ members: all(1011).filter((i) => lengths[i]! <= 0) })).to.equal('8f9dfdb569e34621');
+    expect(hashOf({ order: 'shuffle' })).to.equal('cd171395817d4146');
+    expect(hashOf({ order: 'sequential' })).to.equal('ad49a2c2ccd27d90');
+  });
+
+  it('deals out one update at a time, so that an epoch does not begin with a second in which nothing else runs', () => {
+    let reads = 0;
+    const counted = new Proxy(lengths, {
+      get(target, key) {
+        reads++;
+        return Reflect.get(target, key) as unknown;
+      },
+    });
+    sampler({ lengths: counted }).indices(0);
+    // Each member's length once for either modality, and those of the update.
+    expect(reads).to.be.within(2 * lengths.length, 2.2 * lengths.length);
   });
 
   it('gives each sample to the first of the shortest micro-batches that are not full', () => {

@@ -116,6 +116,14 @@ describe('decode', () => {
       if (data[i] !== data[0] || data[i + 1] !== data[1] || data[i + 2] !== data[2]) expect.fail(`pixel ${i / 3} differs`);
   }).timeout(60_000);
 
+  it('refuses a JPEG without a frame itself, for libjpeg would read all of a gigabyte to look for it', async () => {
+    for (const bytes of [Buffer.from([0xff, 0xd8, 0xff, ...new Array(999).fill(0)]), Buffer.alloc(1000, 0xff).fill(0xd8, 1, 2)]) {
+      const error = await failure(decode(bytes));
+      expect(error.code).to.equal('undecodable_image');
+      expect(error.message).to.include('a JPEG without a frame');
+    }
+  });
+
   it('refuses a 20000 x 20000 image by its header', async () => {
     const black = { create: { width: 200, height: 200, channels: 3 as const, background: 'black' } };
     const jpeg = await sharp(black).jpeg().toBuffer();

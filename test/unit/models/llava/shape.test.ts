@@ -44,6 +44,18 @@ describe('the shape of a LLaVA from its config.json', () => {
     expect((await readLlavaShape(work, 'a/tower')).notes[0]).to.match(/^the tower a\/tower is not here/);
   });
 
+  it('refuses a tower whose name is no path', async () => {
+    const like = { model_type: 'llava', mm_projector_type: 'mlp2x_gelu', mm_vision_select_layer: -2, hidden_act: 'silu' };
+    for (const name of ['a'.repeat(2000), 'a\nb']) {
+      writeFileSync(join(work, 'config.json'), JSON.stringify({ ...like, mm_vision_tower: name }));
+      const error = await readLlavaShape(work, undefined).catch((e: unknown) => e);
+      expect(error).to.include({ code: 'bad_config' });
+      expect((error as Error).message)
+        .to.include('mm_vision_tower')
+        .and.have.length.below(400);
+    }
+  });
+
   it('needs that file', async () => {
     const error = await readLlavaShape(join(work, 'none', 'such'), undefined).catch((e: unknown) => e);
     expect(error).to.include({ code: 'bad_config' });
