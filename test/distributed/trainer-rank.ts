@@ -4,6 +4,8 @@ import { join } from 'node:path';
 
 import { placementOf } from '../../lib/distributed/environment.js';
 import { withRanks } from '../../lib/distributed/join.js';
+import { openWeights } from '../../lib/models/open.js';
+import { packageRoot } from '../../lib/package.js';
 import { restoreTrainerState, writeTrainerState } from '../../lib/run/trainer-state.js';
 import { openAlignTrainer } from '../native/align-support.js';
 
