@@ -17,6 +17,7 @@ export const errorCodes = [
   'bad_tensor',
   'disk_full',
   'exists',
+  'file_changed',
   'file_not_found',
   'file_too_large',
   'forbidden_pickle',

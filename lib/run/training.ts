@@ -2,6 +2,7 @@ import { SkippedImages } from '../data/skipped.js';
 import { agreedStop } from '../distributed/agreed-stop.js';
 import { gather } from '../distributed/ranks.js';
 import { KueaError } from '../errors.js';
+import { loadAddon } from '../native/load.js';
 import { packageVersion } from '../package.js';
 import { type Checkpoint, saveCheckpoint } from './checkpoints.js';
 import type { Exported, RunEvent, RunResult, StepLine, ValidationLine } from './events.js';
@@ -93,6 +94,16 @@ async function lengthen<Config extends TrainingConfig, Plan, Batch, Metrics, Lin
   });
 }
 
+/** A frozen weight that somebody rewrites in place changes what is trained: better no checkpoint of that. */
+function checkMapped(): void {
+  const [changed] = loadAddon().changedFiles();
+  if (changed === undefined) return;
+  throw new KueaError(
+    'file_changed',
+    `expected ${changed} to stay as it was while it is used, found it rewritten or cut short: bring it back and go on with --resume`,
+  );
+}
+
 type Trained<Line extends StepLine> = Pick<RunResult<Line>, 'steps' | 'metrics' | 'validation' | 'skipped'>;
 
 async function loop<Config extends TrainingConfig, Plan, Batch, Metrics, Line extends StepLine>(
@@ -145,6 +156,7 @@ async function loop<Config extends TrainingConfig, Plan, Batch, Metrics, Line ex
         await task.collect();
         // The others' undecodable images are listed with rank 0's.
         const found = await gather(ranks, 'skipped', skipped.takeFresh());
+        checkMapped();
         if (!writes) return;
         await folder.check();
         for (const image of found.flat()) await skipped.add(image);
