@@ -1,8 +1,8 @@
 /**
  * node scripts/fuzz/kills.mjs [--kills 40] [--seed 1]
  *
- * Kills runs with SIGKILL at moments drawn by the seed: any time of the run, or just when a lock, the cache, a checkpoint or an export is
- * being made; every fourth is a LoRA run, and some are killed twice. Each is then resumed to its end and compared with a run that was left
+ * Kills runs with SIGKILL at moments drawn by the seed: any time of the run, or just before a lock, the cache, a checkpoint or an export
+ * gets its name; every fourth is a LoRA run, and some are killed twice. Each is then resumed to its end and compared with a run that was left
  * alone: every file the same bytes, but for times, and no file more or less. Prints one JSON line; exit code 1 when a run differs.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -21,26 +21,14 @@ function draw() {
   return state / 2147483647;
 }
 
-const places = {
-  align: [
-    { folder: '.', name: /lock/ },
-    { folder: 'cache', name: /lock/ },
-    { folder: 'cache', name: /embeddings/ },
-    { folder: 'checkpoints', name: /^\.step/ },
-    { folder: '.', name: /latest/ },
-    { folder: 'export', name: /^\./ },
-  ],
-  lora: [
-    { folder: '.', name: /lock/ },
-    { folder: 'checkpoints', name: /^\.step/ },
-    { folder: '.', name: /^\.export/ },
-  ],
+const namings = {
+  align: ['/lock', 'cache/lock', 'cache/embeddings', 'checkpoints/step', 'latest$', '/hf$', 'export/hf$'],
+  lora: ['/lock', 'checkpoints/step', 'partial-\\w+/export$', '/export$'],
 };
 
 function momentOf(program, whole) {
-  if (draw() < 0.5) return { after: Math.round(draw() * whole) };
-  const list = places[program];
-  return { after: Math.round(draw() * 20), appears: list[Math.floor(draw() * list.length)] };
+  const list = namings[program];
+  return draw() < 0.5 ? { after: Math.round(draw() * whole) } : { naming: list[Math.floor(draw() * list.length)] };
 }
 
 async function main() {

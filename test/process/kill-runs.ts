@@ -1,24 +1,22 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
 
 import { writeConversationScenes } from '../../lib/demo/questions.js';
 import { writeScenes } from '../../lib/demo/scenes.js';
-import { models, root, type Started, start } from './support.js';
+import { models, root, type Started, said, start } from './support.js';
 
 export type ProgramName = 'align' | 'lora';
 
-/** When a run is killed: after so many milliseconds, or so many after a name that matches appears in a folder of it. */
-export interface Moment {
-  after: number;
-  appears?: { folder: string; name: RegExp };
-}
+/** When a run is killed: after so many milliseconds, once it says something, or just before it gives something a name that matches. */
+export type Moment = { after: number } | { says: RegExp } | { naming: string };
 
 /** What the killed and resumed run has otherwise than the one that was left alone. */
 export interface Outcome {
-  /** Whether it was alive to be killed. */
-  killed: boolean;
+  /** How often it was alive to be killed. */
+  kills: number;
   /** Files whose contents differ, and what the one has and the other has not. */
   differing: string[];
   missing: string[];
@@ -50,40 +48,38 @@ export class KillRuns {
   /** Kills a new run at each of some moments of its lives, lets the last one end, and compares. */
   async runKilled(program: ProgramName, moments: readonly Moment[]): Promise<Outcome> {
     const out = join(this.work, `${program}-${this.count++}`);
-    let killed = false;
+    let kills = 0;
     for (const moment of moments) {
-      const started = this.start(program, out);
-      await comes(moment, out, started);
-      killed ||= started.child.exitCode === null;
-      started.child.kill('SIGKILL');
-      await started.ended;
+      const started = this.start(program, out, 'naming' in moment ? moment.naming : undefined);
+      if ('says' in moment) await said(started, moment.says).catch(() => {});
+      if ('after' in moment) await Promise.race([started.ended, sleep(moment.after)]);
+      if (!('naming' in moment)) started.child.kill('SIGKILL');
+      if ((await started.ended) === 'SIGKILL') kills++;
     }
     await this.finish(program, out);
     const [whole, found] = [this.whole.get(program)!, contents(out)];
     return {
-      killed,
+      kills,
       differing: [...found.keys()].filter((name) => whole.has(name) && whole.get(name) !== found.get(name)),
       missing: [...whole.keys()].filter((name) => !found.has(name)),
       stray: [...found.keys()].filter((name) => !whole.has(name)),
     };
   }
 
-  private start(program: ProgramName, out: string): Started {
+  private start(program: ProgramName, out: string, naming?: string): Started {
     const recipes = {
-      align: [...models, '--data', join(this.work, 'photos'), '--batch-size', '8', '--epochs', '2', '--fit-kernel', '--fit-images', '16'],
-      lora: [
-        '--model',
-        join(root, 'configs/demo/llava'),
-        '--data',
-        join(this.work, 'talk/train.json'),
-        '--rank',
-        '4',
-        '--alpha',
-        '8',
-      ].concat(['--batch-size', '2', '--grad-accum', '2', '--epochs', '2', '--precision', 'fp32', '--max-length', '512']),
+      align: `--data ${this.work}/photos --batch-size 8 --epochs 2 --fit-kernel --fit-images 16`,
+      lora: `--model ${root}/configs/demo/llava --data ${this.work}/talk/train.json --rank 4 --alpha 8
+        --batch-size 2 --grad-accum 2 --epochs 2 --precision fp32 --max-length 512`,
     };
-    const common = ['--out', out, '--save-every', '2', '--log-every', '1', '--lr', '1e-3', '--resume'];
-    return start([...recipes[program], ...common], { OMP_NUM_THREADS: '1' }, join(root, `dist/lib/cli/kuea-${program}.cjs`));
+    const common = `--out ${out} --save-every 2 --log-every 1 --lr 1e-3 --resume`;
+    const args = [...(program === 'align' ? models : []), ...`${recipes[program]} ${common}`.split(/\s+/)];
+    const killer = naming && {
+      KUEA_TEST_KILL_AT: naming,
+      NODE_OPTIONS: `--import=${pathToFileURL(join(root, 'dist/test/process/kill-at.js')).href}`,
+    };
+    const file = join(root, `dist/lib/cli/kuea-${program}.cjs`);
+    return start(args, { OMP_NUM_THREADS: '1', ...killer }, file);
   }
 
   private async finish(program: ProgramName, out: string): Promise<void> {
@@ -91,18 +87,6 @@ export class KillRuns {
     const code = await started.ended;
     if (code !== 0) throw new Error(`kuea-${program} in ${out} ended with ${code}: ${started.stderr}`);
   }
-}
-
-/** Resolves when a moment has come, or the run has ended. */
-async function comes({ after, appears }: Moment, out: string, { child }: Started): Promise<void> {
-  const hasEnded = () => child.exitCode !== null || child.signalCode !== null;
-  if (appears) {
-    const folder = join(out, appears.folder);
-    const isThere = () => existsSync(folder) && readdirSync(folder).some((name) => appears.name.test(name));
-    while (!hasEnded() && !isThere()) await sleep(1);
-  }
-  const end = performance.now() + after;
-  while (!hasEnded() && performance.now() < end) await sleep(Math.min(10, after));
 }
 
 /** Every file of a run by name, but for when it was written and where: times in metrics, and `out`. */
