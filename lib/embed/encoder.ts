@@ -4,6 +4,7 @@ import { checkImages, checkRef, type ImageArgument } from '../config/arguments.j
 import { deviceOption, parseOptions } from '../config/options.js';
 import { maxPixels } from '../data/images/decode.js';
 import { namingImage, preprocess } from '../data/images/preprocess.js';
+import { KueaError } from '../errors.js';
 import { openWeights } from '../models/open.js';
 import type { Arch, ClipVisionArch, NativeEncoder, Precision } from '../native/addon.js';
 import { resolveDevice } from '../native/device.js';
@@ -17,7 +18,7 @@ export interface OpenEncoderOptions {
   activation?: ClipVisionArch['activation'] | undefined;
   /** Arithmetic of the blocks; weights and embeddings are fp32 in both. Default 'fp32'. */
   precision?: Precision | undefined;
-  /** 'cpu' (the default), 'cuda' or 'cuda:N'. */
+  /** 'auto' (the default: a GPU where the build has CUDA and one is visible), 'cpu', 'cuda' or 'cuda:N'. */
   device?: string | undefined;
   /** Images encoded at a time. Default 32. */
   batchSize?: number | undefined;
@@ -57,8 +58,10 @@ export interface Encoder extends AsyncDisposable {
  * KueaError: `bad_option`, `unknown_option`, `no_device`, and what openWeights throws.
  */
 export async function openEncoder(ref: string, options: OpenEncoderOptions = {}): Promise<Encoder> {
-  const { precision, device, batchSize, maxPixels: most, ...weightsOptions } = parseOptions(schema, options);
-  const { arch, mean, std, plan, preprocessing } = await openWeights(checkRef(ref), weightsOptions);
+  const { family, precision, device, batchSize, maxPixels: most, ...weightsOptions } = parseOptions(schema, options);
+  const { arch, mean, std, plan, preprocessing, kind } = await openWeights(checkRef(ref), weightsOptions);
+  if (family && arch.family !== family)
+    throw new KueaError('wrong_family', `expected an encoder of the family ${family} in ${ref}, found ${kind.name}`);
   const addon = loadAddon();
   const native = await addon.openEncoder({ arch, weights: plan, mean, std, precision, device: resolveDevice(device, addon.info()) });
   return new ImageEncoder(native, { ...preprocessing, mode: 'exact' }, batchSize, most);

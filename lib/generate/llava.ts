@@ -21,7 +21,7 @@ export interface OpenLlavaOptions extends OpenWeightsOptions {
   precision?: Precision | undefined;
   /** How the weights are kept; nf4: 4 bits a number. Default: that of `precision`. */
   basePrecision?: BasePrecision | undefined;
-  /** Default 'cpu'. */
+  /** 'auto' (the default: a GPU where the build has CUDA and one is visible), 'cpu', 'cuda' or 'cuda:N'. */
   device?: string | undefined;
   /** Images of more pixels than this are refused as `undecodable_image`. Default, and at most: 178 956 970, as Pillow refuses them. */
   maxPixels?: number | undefined;
