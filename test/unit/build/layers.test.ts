@@ -26,7 +26,7 @@ const floors = [
   ['models'],
   ['run'],
   ['embed', 'generate', 'demo'],
-  ['align', 'lora'],
+  ['align', 'lora', 'eval'],
   ['cli'],
 ];
 
@@ -61,7 +61,7 @@ describe('the source tree', () => {
   });
 
   it('keeps Node out of the core', () => {
-    for (const folder of ['runtime', 'ops', 'nn', 'models', 'weights', 'optim', 'train'])
+    for (const folder of ['runtime', 'ops', 'nn', 'models', 'weights', 'optim', 'train', 'eval'])
       expect(including(folder, /napi|#include "bind\//), folder).to.deep.equal([]);
   });
 
