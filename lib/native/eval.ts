@@ -46,8 +46,6 @@ export interface LogisticRegressionSpec extends LabelledFeatures {
   l2: number;
   /** Pairs that L-BFGS keeps. */
   history: number;
-  /** Converged where the gradient's L2 norm is no greater. */
-  tolerance: number;
 }
 
 export interface LbfgsProgress {
@@ -55,9 +53,10 @@ export interface LbfgsProgress {
   /** Passes over the features. */
   evaluations: number;
   objective: number;
+  /** L2 norm. */
   gradientNorm: number;
-  /** 'stalled': no step makes the objective less, what is left is rounding. */
-  state: 'going' | 'converged' | 'stalled';
+  /** No step makes the objective less: what is left is rounding. */
+  stalled: boolean;
 }
 
 /** Starts at zero. The same numbers whatever the number of threads. */

@@ -114,7 +114,7 @@ Napi::Value open(Napi::Env env, const Held& held, Make make, Methods methods) {
 struct Progress {
   int64_t iterations, evaluations;
   double objective, gradient_norm;
-  Lbfgs::State state;
+  bool stalled;
 };
 
 Napi::Value progress(Napi::Env env, const Progress& p) {
@@ -123,7 +123,7 @@ Napi::Value progress(Napi::Env env, const Progress& p) {
   out.Set("evaluations", static_cast<double>(p.evaluations));
   out.Set("objective", p.objective);
   out.Set("gradientNorm", p.gradient_norm);
-  out.Set("state", p.state == Lbfgs::State::going ? "going" : p.state == Lbfgs::State::converged ? "converged" : "stalled");
+  out.Set("stalled", p.stalled);
   return out;
 }
 
@@ -131,16 +131,16 @@ Napi::Value open_logistic_regression(const Napi::CallbackInfo& call) {
   const auto o = call[0].As<Napi::Object>();
   const auto [matrix, labels, classes] = labelled(o);
   const double l2 = args::number(o, "l2");
-  const Lbfgs::Options options{static_cast<size_t>(args::integer(o, "history")), args::number(o, "tolerance")};
-  const auto make = [features = matrix.features, labels = labels, classes = classes, l2, options] {
-    return std::make_unique<LogisticRegression>(features, labels, classes, l2, options);
+  const auto history = static_cast<size_t>(args::integer(o, "history"));
+  const auto make = [features = matrix.features, labels = labels, classes = classes, l2, history] {
+    return std::make_unique<LogisticRegression>(features, labels, classes, l2, history);
   };
   return open<LogisticRegression>(call.Env(), matrix.held, make, [](Napi::Env env, Napi::Object object, auto handle, const Held& held) {
     object.Set("iterate", Napi::Function::New(env, [handle, held](const Napi::CallbackInfo& c) {
                  const auto work = [handle, count = c[0].ToNumber().Int64Value()]() -> Progress {
                    auto& solver = handle->get().solver();
                    for (int64_t i = 0; i < count; ++i) solver.iterate();
-                   return {solver.iterations(), solver.evaluations(), solver.value(), solver.gradient_norm(), solver.state()};
+                   return {solver.iterations(), solver.evaluations(), solver.value(), solver.gradient_norm(), solver.stalled()};
                  };
                  return Environment::of(c.Env()).on_device(c.Env(), work,
                                                            [held](Napi::Env e, const Progress& p) { return progress(e, p); });

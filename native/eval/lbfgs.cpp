@@ -21,29 +21,28 @@ void add(std::vector<double>& a, double scale, const std::vector<double>& b) {
   for (size_t i = 0; i < a.size(); ++i) a[i] += scale * b[i];
 }
 
-/** Values closer than this cannot be told apart. */
-double rounding(double value) { return 8 * std::numeric_limits<double>::epsilon() * std::abs(value); }
+/** Values closer than this are not told apart: each is a sum of many roundings. */
+double rounding(double value) { return 1e-13 * std::abs(value); }
 
 }  // namespace
 
-Lbfgs::Lbfgs(Objective objective, std::vector<double> start, Options options)
-    : objective_(std::move(objective)), options_(options), x_(std::move(start)), gradient_(x_.size()) {
+Lbfgs::Lbfgs(Objective objective, std::vector<double> start, size_t history)
+    : objective_(std::move(objective)), history_(history), x_(std::move(start)), gradient_(x_.size()) {
   value_ = objective_(x_, gradient_);
   evaluations_ = 1;
-  if (gradient_norm() <= options_.tolerance) state_ = State::converged;
 }
 
 double Lbfgs::gradient_norm() const { return std::sqrt(dot(gradient_, gradient_)); }
 
 void Lbfgs::iterate() {
-  if (state_ != State::going) return;
+  if (stalled_) return;
   const auto along = direction();
   const Point start{0, value_, dot(gradient_, along)};
   // Without a past the direction is the gradient itself, whose length says nothing about the step's.
   const double first = pairs_.empty() ? std::min(1.0, 1 / std::sqrt(-start.slope)) : 1;
   if (!search(along, start, first)) {
     // What the pairs remember may be rounding: once more from the gradient alone, then give up.
-    if (pairs_.empty()) state_ = State::stalled;
+    stalled_ = pairs_.empty();
     pairs_.clear();
     return;
   }
@@ -51,7 +50,6 @@ void Lbfgs::iterate() {
   remember(probed_x_, probed_gradient_);
   x_.swap(probed_x_);
   gradient_.swap(probed_gradient_);
-  if (gradient_norm() <= options_.tolerance) state_ = State::converged;
 }
 
 /** -H gradient by the two loops over the pairs, H's start the last pair's step . change / |change|^2. */
@@ -77,7 +75,7 @@ void Lbfgs::remember(const std::vector<double>& x, const std::vector<double>& gr
   if (!(curvature > std::numeric_limits<double>::epsilon() * dot(pair.change, pair.change))) return;
   pair.rho = 1 / curvature;
   pairs_.push_back(std::move(pair));
-  if (pairs_.size() > options_.history) pairs_.pop_front();
+  if (pairs_.size() > history_) pairs_.pop_front();
 }
 
 Lbfgs::Point Lbfgs::probe(const std::vector<double>& direction, double t) {

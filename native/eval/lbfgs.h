@@ -16,25 +16,13 @@ class Lbfgs {
   /** The value at `x`; writes the gradient there. */
   using Objective = std::function<double(const std::vector<double>& x, std::vector<double>& gradient)>;
 
-  struct Options {
-    /** Pairs of steps and gradient differences that are kept. */
-    size_t history;
-    /** Converged where the gradient's L2 norm is no greater. */
-    double tolerance;
-  };
+  /** `history`: pairs of steps and gradient differences that are kept. */
+  Lbfgs(Objective objective, std::vector<double> start, size_t history);
 
-  enum class State {
-    going,
-    converged,
-    /** No step along the search direction makes the value less: what is left is rounding. */
-    stalled,
-  };
-
-  Lbfgs(Objective objective, std::vector<double> start, Options options);
-
-  State state() const { return state_; }
-  /** One iteration, where going. */
+  /** One iteration, unless stalled. */
   void iterate();
+  /** No step along the gradient makes the value less: what is left is rounding. */
+  bool stalled() const { return stalled_; }
 
   const std::vector<double>& x() const { return x_; }
   double value() const { return value_; }
@@ -62,13 +50,13 @@ class Lbfgs {
   void remember(const std::vector<double>& x, const std::vector<double>& gradient);
 
   Objective objective_;
-  Options options_;
+  size_t history_;
   std::vector<double> x_, gradient_;
   double value_;
   // Where the last probe was.
   std::vector<double> probed_x_, probed_gradient_;
   std::deque<Pair> pairs_;
-  State state_ = State::going;
+  bool stalled_ = false;
   int64_t iterations_ = 0, evaluations_ = 0;
 };
 

@@ -35,7 +35,7 @@ double softmax(double* row, int64_t classes, int64_t label) {
 
 }  // namespace
 
-LogisticRegression::LogisticRegression(Features features, std::vector<int64_t> labels, int64_t classes, double l2, Lbfgs::Options options)
+LogisticRegression::LogisticRegression(Features features, std::vector<int64_t> labels, int64_t classes, double l2, size_t history)
     : features_(std::move(features)),
       divisors_(divisors(features_)),
       labels_(std::move(labels)),
@@ -55,7 +55,7 @@ LogisticRegression::LogisticRegression(Features features, std::vector<int64_t> l
   }
   for (auto& value : mean_) value /= static_cast<double>(n);
   solver_ = std::make_unique<Lbfgs>([this](const auto& x, auto& gradient) { return evaluate(x, gradient); },
-                                    std::vector<double>(static_cast<size_t>(classes * (d + 1))), options);
+                                    std::vector<double>(static_cast<size_t>(classes * (d + 1))), history);
 }
 
 std::vector<double> LogisticRegression::offset(const std::vector<double>& x) const {

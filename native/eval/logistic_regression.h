@@ -26,10 +26,10 @@ struct LinearSolution {
 class LogisticRegression {
  public:
   /**
-   * The features' memory must live as long as this; a label is one of 0 to classes - 1. Throws Error `non_finite`, and `bad_label` naming the row
-   * of a label that is no class.
+   * The features' memory must live as long as this; a label is one of 0 to classes - 1. Throws Error `non_finite`, and `bad_label` naming
+   * the row of a label that is no class.
    */
-  LogisticRegression(Features features, std::vector<int64_t> labels, int64_t classes, double l2, Lbfgs::Options options);
+  LogisticRegression(Features features, std::vector<int64_t> labels, int64_t classes, double l2, size_t history);
 
   Lbfgs& solver() { return *solver_; }
   LinearSolution solution() const;
