@@ -157,7 +157,7 @@ function concatenated(a: Labelled, b: Labelled): Labelled {
 
 export type ProbeSolver = ({ solver: 'lbfgs' } & Omit<LbfgsOptions, 'l2'>) | ({ solver: 'adamw' } & Omit<AdamWOptions, 'weightDecay'>);
 
-async function fit(train: Labelled, classes: number, options: ProbeSolver, strength: number): Promise<Classifier> {
+async function fitWith(train: Labelled, classes: number, options: ProbeSolver, strength: number): Promise<Classifier> {
   if (options.solver === 'adamw') return fitAdamW(train, classes, { ...options, weightDecay: strength });
   return (await fitLbfgs(train, classes, { ...options, l2: strength })).classifier;
 }
@@ -174,8 +174,8 @@ export async function fitByValidation(
 ): Promise<{ classifier: Classifier; strength: number; validationAcc1: number }> {
   checkEmbeddings(validation.features, 'validation features', train.features.width);
   const { strength, score } = await searchStrength(async (candidate) => {
-    const predicted = await classify(validation.features, await fit(train, classes, options, candidate));
+    const predicted = await classify(validation.features, await fitWith(train, classes, options, candidate));
     return mean(hitsAt(predicted, validation.labels, 1));
   });
-  return { classifier: await fit(concatenated(train, validation), classes, options, strength), strength, validationAcc1: score };
+  return { classifier: await fitWith(concatenated(train, validation), classes, options, strength), strength, validationAcc1: score };
 }

@@ -6,12 +6,8 @@
 #include <utility>
 
 #include <ATen/Parallel.h>
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/addmm.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/mm.h>
 
+#include "kernels/softmax_regression.h"
 #include "kernels/top_k.h"
 #include "runtime/error.h"
 
@@ -19,9 +15,7 @@ namespace kuea {
 namespace {
 
 /** What the parts' gradients may take together, and a tile of features in fp64, in bytes. */
-constexpr int64_t gradient_bytes = 64 << 20, tile_bytes = 512 << 10;
-
-at::Tensor matrix(double* data, int64_t rows, int64_t columns) { return at::from_blob(data, {rows, columns}, at::kDouble); }
+constexpr int64_t gradient_bytes = 64 << 20, tile_bytes = 128 << 10;
 
 /** Logits of one row become probabilities; returns its cross-entropy. */
 double softmax(double* row, int64_t classes, int64_t label) {
@@ -44,7 +38,7 @@ LogisticRegression::LogisticRegression(Features features, std::vector<int64_t> l
       mean_(static_cast<size_t>(features_.width)) {
   const int64_t n = features_.rows, d = features_.width;
   check_labels(labels_, classes);
-  tile_ = std::clamp<int64_t>(tile_bytes / (d * 8), 16, 512);
+  tile_ = std::clamp<int64_t>(tile_bytes / (d * 8) / 4 * 4, 16, 512);
   const int64_t one_gradient = classes * (d + 1) * 8;
   parts_ = std::clamp<int64_t>(std::min(gradient_bytes / one_gradient, n / tile_), 1, 32);
 
@@ -70,19 +64,14 @@ std::vector<double> LogisticRegression::offset(const std::vector<double>& x) con
 
 double LogisticRegression::evaluate_rows(int64_t begin, int64_t end, const double* weight, const std::vector<double>& bias,
                                          double* by_weight, double* by_bias) const {
-  at::NoGradGuard no_grad;
   const int64_t d = features_.width;
-  const auto rows_space = at::empty({tile_, d}, at::kDouble), logits_space = at::empty({tile_, classes_}, at::kDouble);
-  const auto transposed = matrix(const_cast<double*>(weight), classes_, d).t();
-  auto gradient = matrix(by_weight, classes_, d);
+  std::vector<double> rows(static_cast<size_t>(tile_ * d)), logits(static_cast<size_t>(tile_ * classes_));
   double loss = 0;
   for (int64_t first = begin; first < end; first += tile_) {
     const int64_t count = std::min(tile_, end - first);
-    const auto rows = rows_space.narrow(0, 0, count);
-    auto logits = logits_space.narrow(0, 0, count);
-    kernels::divide_rows(features_.data + first * d, divisors_.data() + first, count, d, rows.data_ptr<double>());
-    at::mm_out(logits, rows, transposed);
-    double* row = logits.data_ptr<double>();
+    kernels::divide_rows(features_.data + first * d, divisors_.data() + first, count, d, rows.data());
+    kernels::regression_logits(rows.data(), weight, count, d, classes_, logits.data());
+    double* row = logits.data();
     for (int64_t i = 0; i < count; ++i, row += classes_) {
       for (int64_t c = 0; c < classes_; ++c) row[c] += bias[static_cast<size_t>(c)];
       const int64_t label = labels_[static_cast<size_t>(first + i)];
@@ -90,7 +79,7 @@ double LogisticRegression::evaluate_rows(int64_t begin, int64_t end, const doubl
       row[label] -= 1;
       for (int64_t c = 0; c < classes_; ++c) by_bias[c] += row[c];
     }
-    at::addmm_out(gradient, gradient, logits.t(), rows);
+    kernels::regression_gradient(logits.data(), rows.data(), count, d, classes_, by_weight);
   }
   return loss;
 }

@@ -5,40 +5,43 @@
 #include <limits>
 
 #include <ATen/Parallel.h>
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/add.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/mm.h>
-#include <ATen/ops/zeros.h>
 
+#include "kernels/panels.h"
 #include "kernels/top_k.h"
 #include "runtime/error.h"
 
 namespace kuea {
 namespace {
 
-// Every product has the same shape, the last ones filled up with zeros: a matrix product may add up in another order where its shape is
-// another, and equal rows would get unequal scores.
-constexpr int64_t query_tile = 256, gallery_tile = 2048, gallery_step = 64;
+/** Rows of a packed block of queries, and of the gallery: with their scores some 10 MB at a width of 512. */
+constexpr int64_t query_block = 170 * kernels::row_panel, gallery_tile = 32 * kernels::column_panel;
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+/** Some rows of a matrix in panels. */
+class Packed {
+ public:
+  Packed(const Features& features, int64_t panel, int64_t most)
+      : features_(features),
+        norms_(divisors(features)),
+        panel_(panel),
+        data_(static_cast<size_t>(kernels::panels(std::min(most, features.rows), panel) * panel * features.width)) {}
 
-/** Tiles of equal width, a multiple of gallery_step: a gallery of ten rows does not pay for 2,048. */
-int64_t gallery_width(int64_t rows) {
-  const int64_t tiles = ceil_div(rows, gallery_tile);
-  return ceil_div(ceil_div(rows, tiles), gallery_step) * gallery_step;
-}
+  void fill(int64_t begin, int64_t count) {
+    const int64_t width = features_.width;
+    at::parallel_for(0, kernels::panels(count, panel_), 4, [&](int64_t from, int64_t to) {
+      const int64_t first = begin + from * panel_, rows = std::min(to * panel_, count) - from * panel_;
+      kernels::pack_panels(features_.data + first * width, norms_.data() + first, rows, width, panel_,
+                           data_.data() + from * panel_ * width);
+    });
+  }
 
-/** Rows [begin, begin + tile's height) of the matrix, divided; zeros below its end. Returns how many there are. */
-int64_t fill(const Features& features, const std::vector<float>& norms, int64_t begin, const at::Tensor& tile) {
-  const int64_t count = std::min(tile.size(0), features.rows - begin), width = features.width;
-  float* out = tile.data_ptr<float>();
-  at::parallel_for(0, count, 64, [&](int64_t from, int64_t to) {
-    kernels::divide_rows(features.data + (begin + from) * width, norms.data() + begin + from, to - from, width, out + from * width);
-  });
-  std::fill(out + count * width, out + tile.numel(), 0.0f);
-  return count;
-}
+  const float* panel(int64_t index) const { return data_.data() + index * panel_ * features_.width; }
+
+ private:
+  const Features& features_;
+  std::vector<float> norms_;
+  int64_t panel_;
+  std::vector<float> data_;
+};
 
 class Lists {
  public:
@@ -70,29 +73,32 @@ class Lists {
 }  // namespace
 
 Rankings top_k(const Features& queries, const Features& gallery, const std::vector<float>& bias, int64_t k, bool of_gallery) {
-  at::NoGradGuard no_grad;
-  const auto query_norms = divisors(queries), gallery_norms = divisors(gallery);
+  Packed query(queries, kernels::row_panel, query_block), columns(gallery, kernels::column_panel, gallery_tile);
   Lists of_queries(queries.rows, std::min(k, gallery.rows)), of_columns(of_gallery ? gallery.rows : 0, std::min(k, queries.rows));
-  const int64_t width = gallery_width(gallery.rows);
-  const auto query = at::zeros({query_tile, queries.width}), columns = at::zeros({width, gallery.width});
-  auto scores = at::zeros({query_tile, width});
-  const auto biases = at::zeros({width});
+  // The scores of a block of queries with a tile of the gallery, and the tile's part of the bias.
+  std::vector<float> scores(static_cast<size_t>(query_block * gallery_tile)), biases(static_cast<size_t>(gallery_tile));
   std::atomic<bool> numbers{true};
   // Both loops ascend, so that the first of equal scores is met first in either direction.
-  for (int64_t g = 0; g < gallery.rows; g += width) {
-    const int64_t in_gallery = fill(gallery, gallery_norms, g, columns);
-    if (!bias.empty()) std::copy_n(bias.begin() + g, in_gallery, biases.data_ptr<float>());
-    for (int64_t q = 0; q < queries.rows; q += query_tile) {
-      const int64_t in_queries = fill(queries, query_norms, q, query);
-      at::mm_out(scores, query, columns.t());
-      if (!bias.empty()) scores.add_(biases);
-      const float* tile = scores.const_data_ptr<float>();
-      at::parallel_for(0, in_queries, 16, [&](int64_t from, int64_t to) {
-        if (!kernels::scan_rows(tile + from * width, width, to - from, in_gallery, g, of_queries.from(q + from))) numbers = false;
+  for (int64_t q = 0; q < queries.rows; q += query_block) {
+    const int64_t rows = std::min(query_block, queries.rows - q);
+    query.fill(q, rows);
+    for (int64_t g = 0; g < gallery.rows; g += gallery_tile) {
+      const int64_t in_tile = std::min(gallery_tile, gallery.rows - g);
+      columns.fill(g, in_tile);
+      if (!bias.empty()) std::copy_n(bias.begin() + g, in_tile, biases.begin());
+      at::parallel_for(0, kernels::panels(rows, kernels::row_panel), 1, [&](int64_t from, int64_t to) {
+        for (int64_t panel = from; panel < to; ++panel) {
+          const int64_t row = panel * kernels::row_panel;
+          float* tile = scores.data() + row * gallery_tile;
+          kernels::panel_products(query.panel(panel), columns.panel(0), biases.data(), kernels::panels(in_tile, kernels::column_panel),
+                                  queries.width, tile, gallery_tile);
+          const int64_t count = std::min(kernels::row_panel, rows - row);
+          if (!kernels::scan_rows(tile, gallery_tile, count, in_tile, g, of_queries.from(q + row))) numbers = false;
+        }
       });
       if (!of_gallery) continue;
-      at::parallel_for(0, in_gallery, 256, [&](int64_t from, int64_t to) {
-        if (!kernels::scan_columns(tile + from, width, in_queries, to - from, q, of_columns.from(g + from))) numbers = false;
+      at::parallel_for(0, in_tile, 64, [&](int64_t from, int64_t to) {
+        if (!kernels::scan_columns(scores.data() + from, gallery_tile, rows, to - from, q, of_columns.from(g + from))) numbers = false;
       });
     }
   }
