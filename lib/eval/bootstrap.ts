@@ -81,6 +81,33 @@ function statistic({ values, counts, groups }: Measure): (units: ArrayLike<numbe
   };
 }
 
+/**
+ * Units that add the same to every measure are of one kind, and what counts is how often a kind is drawn: thousands of images are a handful
+ * of kinds. `of` is the kind of each unit; the measures have a unit a kind.
+ */
+function byKind(measures: readonly Measure[], units: number): { of: Uint32Array; measures: Measure[]; kinds: number } {
+  const kinds = new Map<string, number>();
+  const first: number[] = [];
+  const columns = measures.flatMap(({ values, counts, groups }) => [...values, ...(counts ? [counts] : []), ...(groups ? [groups] : [])]);
+  const of = Uint32Array.from({ length: units }, (_, unit) => {
+    const key = columns.map((column) => column[unit]).join();
+    const kind = kinds.get(key) ?? kinds.size;
+    if (kind === kinds.size) first.push(unit);
+    kinds.set(key, kind);
+    return kind;
+  });
+  const pick = (column: ArrayLike<number>) => Float64Array.from(first, (unit) => column[unit]!);
+  return {
+    of,
+    kinds: first.length,
+    measures: measures.map(({ values, counts, groups }) => ({
+      values: values.map(pick),
+      ...(counts && { counts: pick(counts) }),
+      ...(groups && { groups: Int32Array.from(first, (unit) => groups[unit]!) }),
+    })),
+  };
+}
+
 /** The quantile of ascending numbers, linear between them, as numpy's default. */
 export function quantile(ascending: ArrayLike<number>, q: number): number {
   const place = q * (ascending.length - 1);
@@ -110,24 +137,29 @@ export async function pairedBootstrap(a: readonly Measure[], b: readonly Measure
   const { resamples = 10_000, seed = 0, confidence = 0.95, signal } = options;
   const { units, seeds } = checkPaired(a, b);
   // Both sides have the same counts and groups: the difference is the measure of the differences.
-  const statistics = a.map((measure, m) =>
-    statistic({ ...measure, values: measure.values.map((of, s) => Float64Array.from(of, (value, i) => value - b[m]!.values[s]![i]!)) }),
-  );
-  const drawnUnits = new Uint32Array(units);
+  const differences = a.map((measure, m) => ({
+    ...measure,
+    values: measure.values.map((of, s) => Float64Array.from(of, (value, i) => value - b[m]!.values[s]![i]!)),
+  }));
+  const { of, kinds, measures } = byKind(differences, units);
+  const statistics = measures.map(statistic);
+  const drawnKinds = new Uint32Array(kinds);
   const drawnSeeds = new Uint32Array(seeds);
+  const eachSeed = drawnSeeds.map((_, i) => i);
   const found = statistics.map(() => new Float64Array(resamples));
   const next = generator(seed, 0);
-  const draw = (drawn: Uint32Array) => {
-    const n = drawn.length;
+  /** Draws as many as there are; counts how often each kind came. */
+  const draw = (kindOf: Uint32Array, drawn: Uint32Array) => {
+    const n = kindOf.length;
     const fraction = n / 2 ** 32;
     drawn.fill(0);
-    for (let i = 0; i < n; i++) drawn[Math.floor(next() * fraction)]! += 1;
+    for (let i = 0; i < n; i++) drawn[kindOf[Math.floor(next() * fraction)]!]! += 1;
   };
   let resumed = performance.now();
   for (let r = 0; r < resamples; r++) {
-    draw(drawnUnits);
-    draw(drawnSeeds);
-    for (const [m, of] of statistics.entries()) found[m]![r] = of(drawnUnits, drawnSeeds);
+    draw(of, drawnKinds);
+    draw(eachSeed, drawnSeeds);
+    for (const [m, value] of statistics.entries()) found[m]![r] = value(drawnKinds, drawnSeeds);
     if (performance.now() - resumed > 20) {
       await setImmediate();
       signal?.throwIfAborted();
@@ -135,9 +167,12 @@ export async function pairedBootstrap(a: readonly Measure[], b: readonly Measure
     }
   }
   const tail = (1 - confidence) / 2;
-  return statistics.map((of, m) => {
+  drawnKinds.fill(0);
+  for (const kind of of) drawnKinds[kind]! += 1;
+  drawnSeeds.fill(1);
+  return statistics.map((value, m) => {
     const ascending = found[m]!.sort();
-    const estimate = of(new Uint8Array(units).fill(1), new Uint8Array(seeds).fill(1));
+    const estimate = value(drawnKinds, drawnSeeds);
     return { estimate, low: quantile(ascending, tail), high: quantile(ascending, 1 - tail) };
   });
 }
