@@ -11,6 +11,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   kuea::register_align_trainer(env, exports);
   kuea::register_lora_trainer(env, exports);
   kuea::register_llava(env, exports);
+  kuea::register_eval(env, exports);
   return exports;
 }
 

@@ -3,8 +3,10 @@
  * `native/bind/` registers exactly these names; test/native/boundary.test.ts compares the two.
  */
 
+import type { AdamWProbeSpec, LogisticRegressionSpec, NativeAdamWProbe, NativeLogisticRegression, Ranking, TopKSpec } from './eval.js';
 import type { LlavaSpec, LoraTrainerSpec, NativeLlava, NativeLoraTrainer, Nf4Result } from './llava.js';
 
+export type * from './eval.js';
 export type * from './llava.js';
 
 /** dtypes that the addon reads from files, in safetensors' spelling. Trained tensors are F32 in memory, whatever the file has. */
@@ -344,4 +346,12 @@ export interface Addon {
   writeTensors(file: string, header: Uint8Array, steps: WriteStep[]): Promise<void>;
   /** Quantises and dequantises as `basePrecision: 'nf4'` does, with double quantisation; a whole number of blocks of 64. */
   nf4(values: Float32Array): Promise<Nf4Result>;
+  /**
+   * Ranks by scores q . g + bias in tiles, never holding all of them, both ways from one sweep. Rejects with `non_finite`, naming the row
+   * that holds NaN or infinity.
+   */
+  topK(spec: TopKSpec): Promise<{ ofQueries: Ranking; ofGallery: Ranking | null }>;
+  /** Rejects with `non_finite`, and `bad_label` naming the row of a label that is no class; so does the other probe. */
+  openLogisticRegression(spec: LogisticRegressionSpec): Promise<NativeLogisticRegression>;
+  openAdamWProbe(spec: AdamWProbeSpec): Promise<NativeAdamWProbe>;
 }

@@ -66,6 +66,8 @@ std::vector<uint32_t> rows(const Napi::Object& object, const char* key);
 std::vector<int64_t> ints(const Napi::Object& object, const char* key);
 /** Copies a Float32Array. */
 std::vector<float> floats(const Napi::Object& object, const char* key);
+/** Copies a Float64Array. */
+std::vector<double> doubles(const Napi::Object& object, const char* key);
 
 /** dtype of an object, in safetensors' spelling. */
 at::ScalarType dtype(const Napi::Object& object);

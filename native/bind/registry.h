@@ -13,5 +13,6 @@ void register_process_group(Napi::Env env, Napi::Object exports);
 void register_align_trainer(Napi::Env env, Napi::Object exports);
 void register_lora_trainer(Napi::Env env, Napi::Object exports);
 void register_llava(Napi::Env env, Napi::Object exports);
+void register_eval(Napi::Env env, Napi::Object exports);
 
 }  // namespace kuea
