@@ -81,6 +81,16 @@ export const errorCodes = [
   'truncated_shard',
   'undecodable_image',
 
+  // Data with answers
+  'bad_annotations',
+  'bad_labels',
+  'bad_template',
+  'no_classes',
+  'split_not_found',
+  'unknown_dataset',
+  'wrong_count',
+  'wrong_task',
+
   // Runs: their folders, checkpoints and caches
   'bad_cache',
   'bad_checkpoint',

@@ -77,31 +77,77 @@ class Walk {
  * Throws KueaError `too_many_links`, and `data_unreadable` for a folder that cannot be listed.
  */
 export async function openImageFolder(root: string): Promise<EncodedSource> {
+  return (await walk(root, true)).images;
+}
+
+/** The images below a folder's subfolders, as torchvision's ImageFolder has them: a subfolder is a class. */
+export interface ClassFolders {
+  images: EncodedSource;
+  /** Names of the subfolders in order of their bytes, those without an image too. */
+  folders: string[];
+  /** Of each image the index of its subfolder. */
+  labels: Uint32Array;
+  /** Images beside the subfolders, which belong to none and are left out. */
+  loose: number;
+}
+
+/** Lists a tree of class folders. Throws what `openImageFolder` throws. */
+export async function openClassFolders(root: string): Promise<ClassFolders> {
+  const { images, folders, loose } = await walk(root, false);
+  const labels = new Uint32Array(images.length);
+  folders.forEach(({ first }, label) => labels.fill(label, first));
+  return { images, folders: folders.map(({ name }) => name), labels, loose };
+}
+
+/** Images by their paths below a folder, in the order given; somebody has looked whether they are there. */
+export function listedImages(root: string, paths: readonly string[]): EncodedSource {
+  const images = new ImageFolder(root);
+  const split = paths.map((path) => {
+    const latin1 = Buffer.from(path).toString('latin1');
+    const end = latin1.lastIndexOf('/');
+    return { folder: latin1.slice(0, Math.max(0, end)), name: latin1.slice(end + 1) };
+  });
+  for (let from = 0; from < split.length; ) {
+    const { folder } = split[from]!;
+    let to = from;
+    while (split[to]?.folder === folder) to++;
+    images.add(
+      folder,
+      split.slice(from, to).map(({ name }) => name),
+    );
+    from = to;
+  }
+  return images;
+}
+
+/** `own`: whether the folder's own images are among them. */
+async function walk(
+  root: string,
+  own: boolean,
+): Promise<{ images: ImageFolder; folders: { name: string; first: number }[]; loose: number }> {
   try {
-    return await walk(root);
+    // Back to the bytes that the path came from.
+    const base = Buffer.from(root).toString('latin1');
+    const top = await list(base);
+    const { dev, ino } = await stat(root);
+    const images = new ImageFolder(root);
+    if (own) images.add('', top.images);
+    const below = new Walk(base);
+    const folders = [];
+    for (const name of top.folders) {
+      folders.push({ name: pathOf(name).toString('utf8'), first: images.length });
+      const found: { folder: string; images: string[] }[] = [];
+      await below.take(name, [`${dev}:${ino}`], found);
+      found.sort((a, b) => byBytes(a.folder, b.folder));
+      for (const { folder, images: names } of found) images.add(folder, names);
+    }
+    return { images, folders, loose: top.images.length };
   } catch (cause) {
     if (cause instanceof KueaError) throw cause;
     throw new KueaError('data_unreadable', `expected to list the images below ${root}, found that they cannot be (${reason(cause)})`, {
       cause,
     });
   }
-}
-
-async function walk(root: string): Promise<EncodedSource> {
-  // Back to the bytes that the path came from.
-  const base = Buffer.from(root).toString('latin1');
-  const own = await list(base);
-  const { dev, ino } = await stat(root);
-  const source = new ImageFolder(root);
-  source.add('', own.images);
-  const below = new Walk(base);
-  for (const name of own.folders) {
-    const found: { folder: string; images: string[] }[] = [];
-    await below.take(name, [`${dev}:${ino}`], found);
-    found.sort((a, b) => byBytes(a.folder, b.folder));
-    for (const { folder, images } of found) source.add(folder, images);
-  }
-  return source;
 }
 
 class ImageFolder implements EncodedSource {

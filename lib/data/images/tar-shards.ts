@@ -11,52 +11,55 @@ import { NameTable } from './name-table.js';
 import { type EncodedSource, imageExtensions } from './source.js';
 import { indexTar, type TarMember } from './tar-index.js';
 
-/** The image of each sample of one shard, in order. */
-export function imagesOf(members: readonly TarMember[], shard: string): TarMember[] {
-  const images: TarMember[] = [];
-  let key: string | undefined;
-  let sample = new Map<string, TarMember>();
-  const flush = () => {
-    const extension = imageExtensions.find((e) => sample.has(e));
-    if (extension) images.push(sample.get(extension)!);
-    sample = new Map();
-  };
+/** The files of a sample: `key` is their path up to the first dot of the file name, the rest in lower case is the extension of each. */
+export interface TarSample {
+  key: string;
+  files: Map<string, TarMember>;
+}
+
+/** The samples of one shard, in order: adjacent files of one key. Throws KueaError `bad_shard` for a repeated extension. */
+export function samplesOf(members: readonly TarMember[], shard: string): TarSample[] {
+  const samples: TarSample[] = [];
+  let sample: TarSample | undefined;
   for (const member of members) {
     const file = basename(member.path);
     const dot = file.indexOf('.');
     // Dotfiles, names without an extension, and WebDataset's meta members (__name__).
     if (dot < 1 || /^__.*__/.test(file)) continue;
     const extension = file.slice(dot + 1).toLowerCase();
-    const ownKey = member.path.slice(0, member.path.length - file.length + dot);
-    if (ownKey !== key) flush();
-    key = ownKey;
-    if (sample.has(extension)) {
+    const key = member.path.slice(0, member.path.length - file.length + dot);
+    if (key !== sample?.key) samples.push((sample = { key, files: new Map() }));
+    if (sample.files.has(extension)) {
       throw new KueaError(
         'bad_shard',
-        `expected one .${named(extension)} file a sample, found two for ${named(ownKey)} in ${shard} (the second at offset ` +
-          `${member.offset})`,
+        `expected one .${named(extension)} file a sample, found two for ${named(key)} in ${shard} (the second at offset ${member.offset})`,
       );
     }
-    sample.set(extension, member);
+    sample.files.set(extension, member);
   }
-  flush();
-  return images;
+  return samples;
+}
+
+/** The image of a sample: of several the first in `imageExtensions`. */
+export function imageOf({ files }: TarSample): TarMember | undefined {
+  const extension = imageExtensions.find((e) => files.has(e));
+  return extension === undefined ? undefined : files.get(extension);
 }
 
 /**
- * WebDataset shards, in the order given. Files of one sample share the path up to the first dot of the file name and are adjacent; the
- * rest, in lower case, is the extension. Each sample with an image counts; of several images the first in `imageExtensions` is taken.
- * Headers are read once, here; then images are read at random. Rejects as `indexTar` does, and with `bad_shard` for a repeated extension.
+ * The images of WebDataset shards, in the order given: each sample with an image counts. Headers are read once, here; then images are read
+ * at random. Rejects as `indexTar` does, and with `bad_shard` for a repeated extension.
  */
 export async function openTarShards(files: readonly string[]): Promise<EncodedSource> {
   const images: TarMember[][] = new Array(files.length);
   await forEachConcurrently(files.length, availableParallelism(), async (i) => {
-    images[i] = imagesOf(await indexTar(files[i]!), files[i]!);
+    images[i] = samplesOf(await indexTar(files[i]!), files[i]!).flatMap((sample) => imageOf(sample) ?? []);
   });
   return new TarShards(files, images);
 }
 
-class TarShards implements EncodedSource {
+/** Images that lie in tars: those of file i are `images[i]`. */
+export class TarShards implements EncodedSource {
   readonly kind = 'tar';
   readonly length: number;
   private readonly shards: Uint32Array;

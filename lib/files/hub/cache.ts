@@ -48,9 +48,9 @@ export class HubCache {
     await replace(this.listing(commit), JSON.stringify(files));
   }
 
-  /** Names of what is there of a commit, whoever has fetched it; null when nothing is. */
+  /** Paths of what is there of a commit, whoever has fetched it; null when nothing is. */
   names(commit: string): Promise<string[] | null> {
-    return readdir(this.snapshot(commit)).catch(() => null);
+    return readdir(this.snapshot(commit), { recursive: true }).catch(() => null);
   }
 
   async has(commit: string, { path, size }: HubFile): Promise<boolean> {

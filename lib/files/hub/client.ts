@@ -29,6 +29,8 @@ const pageLimit = 100;
 
 /** A name in no folder. Names become paths. */
 const plainName = /^(?!\.+$)[^/\\\0]+$/;
+/** A path below a repository's folder, which it does not leave. */
+const isPath = (path: string): boolean => path.split('/').every((name) => plainName.test(name));
 const commitSchema = z.string().regex(/^[0-9a-f]{40}$/);
 // Ids become names of files: nothing but hex may pass.
 const entrySchema = z.object({
@@ -39,7 +41,7 @@ const entrySchema = z.object({
 });
 
 const fileSchema = z.object({
-  path: z.string().regex(plainName),
+  path: z.string().refine(isPath),
   size: z.int().nonnegative(),
   oid: z.string().regex(/^([0-9a-f]{40}|[0-9a-f]{64})$/),
 });
@@ -76,15 +78,16 @@ export class HubClient {
     return sha;
   }
 
-  /** The files of a commit that lie in no folder. */
+  /** The files of a commit: a model's that lie in no folder, and all of a dataset, whose splits are folders. */
   async files(commit: string): Promise<HubFile[]> {
     const { type, name } = this.repository;
+    const wanted = { repo: { type, name }, revision: commit, recursive: type === 'dataset' };
     const files: HubFile[] = [];
     await this.understood('the list of files', async () => {
-      for await (const entry of listFiles({ ...this.library('the list of files'), repo: { type, name }, revision: commit })) {
+      for await (const entry of listFiles({ ...this.library('the list of files'), ...wanted })) {
         if (entry.type !== 'file') continue;
         const { path, size, oid, lfs } = entrySchema.parse(entry);
-        if (plainName.test(path)) files.push({ path, size: lfs?.size ?? size, oid: lfs?.oid ?? oid });
+        if (type === 'dataset' ? isPath(path) : plainName.test(path)) files.push({ path, size: lfs?.size ?? size, oid: lfs?.oid ?? oid });
       }
     });
     return files;
@@ -98,7 +101,8 @@ export class HubClient {
     use: (answer: Response, bytes: AsyncIterable<Uint8Array>) => Promise<T>,
   ): Promise<T> {
     const { type, name } = this.repository;
-    const url = `${this.settings.endpoint}/${type === 'model' ? '' : 'datasets/'}${name}/resolve/${commit}/${encodeURIComponent(path)}`;
+    const place = path.split('/').map(encodeURIComponent).join('/');
+    const url = `${this.settings.endpoint}/${type === 'model' ? '' : 'datasets/'}${name}/resolve/${commit}/${place}`;
     const headers = { 'Accept-Encoding': 'identity', ...(start > 0 ? { Range: `bytes=${start}-` } : {}) };
     return this.ask(path, url, { headers }, use);
   }

@@ -19,10 +19,10 @@ export function isHubId(ref: string): boolean {
 
 /**
  * Fetches files of a repository `owner/name[@revision]` into Hugging Face's cache and returns the folder of their snapshot, all of one
- * commit. `choose` is given the names of all files that lie in no folder and names those that are needed. What is in the cache is not
- * fetched again; of all processes of a machine that want the same, one downloads and the others wait. HF_HUB_OFFLINE, or a hub that does
- * not answer, leaves the cache. Throws KueaError `hub_not_found`, `hub_denied`, `hub_unreachable`, `hub_offline`, `hub_corrupt`,
- * `hub_cache`, `disk_full`, `bad_option` for the variables, the signal's reason, and what `choose` throws.
+ * commit. `choose` is given the paths of all files (of a model, those that lie in no folder) and gives those that are needed. What is in
+ * the cache is not fetched again; of all processes of a machine that want the same, one downloads and the others wait. HF_HUB_OFFLINE, or
+ * a hub that does not answer, leaves the cache. Throws KueaError `hub_not_found`, `hub_denied`, `hub_unreachable`, `hub_offline`,
+ * `hub_corrupt`, `hub_cache`, `disk_full`, `bad_option` for the variables, the signal's reason, and what `choose` throws.
  */
 export async function fetchFiles(
   ref: string,
