@@ -109,6 +109,13 @@ export const errorCodes = [
   'resume_mismatch',
   'stopped',
 
+  // Evaluations
+  'bad_embeddings',
+  'bad_label',
+  'bad_owner',
+  'no_samples',
+  'unpaired',
+
   // Several ranks
   'no_nccl',
   'no_process_group',

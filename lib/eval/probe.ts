@@ -3,7 +3,7 @@ import { generator } from '../data/random.js';
 import { KueaError } from '../errors.js';
 import type { LabelledFeatures, LinearSolution } from '../native/addon.js';
 import { loadAddon } from '../native/load.js';
-import { learningRate } from '../run/schedule.js';
+import { learningRate, type Schedule } from '../run/schedule.js';
 import { hitsAt, mean } from './metrics.js';
 import { type Classifier, checkEmbeddings, classify, type Embeddings, rowsOf } from './rank.js';
 
@@ -109,7 +109,7 @@ export async function fitAdamW(train: Labelled, classes: number, options: AdamWO
   const probe = await loadAddon().openAdamWProbe({ ...native(train, classes), ...start });
   try {
     const batches = Math.ceil(rows / batchSize);
-    const schedule = { lr, warmupSteps: 0, scheduler: 'cosine', protocol: 'default' } as const;
+    const schedule: Schedule = { lr, warmup: 0, scheduler: 'cosine', first: 'step' };
     for (let epoch = 0; epoch < epochs; epoch++) {
       signal?.throwIfAborted();
       const learningRates = Float64Array.from({ length: batches }, (_, i) => learningRate(schedule, epoch * batches + i, epochs * batches));

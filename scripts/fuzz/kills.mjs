@@ -2,8 +2,8 @@
  * node scripts/fuzz/kills.mjs [--kills 40] [--seed 1]
  *
  * Kills runs with SIGKILL at moments drawn by the seed: any time of the run, or just before a lock, the cache, a checkpoint or an export
- * gets its name; every fourth is a LoRA run, and some are killed twice. Each is then resumed to its end and compared with a run that was left
- * alone: every file the same bytes, but for times, and no file more or less. Prints one JSON line; exit code 1 when a run differs.
+ * gets its name; every fourth is a LoRA run, and some are killed twice. Each is then resumed to its end and compared with a run that was
+ * left alone: every file the same bytes, but for times, and no file more or less. Prints one JSON line; exit code 1 when a run differs.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
