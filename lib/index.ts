@@ -16,8 +16,12 @@ export type { AlignPlan } from './align/plan.js';
 export { type Placement, placementOf } from './distributed/environment.js';
 export { type JoinOptions, withRanks } from './distributed/join.js';
 export type { Ranks } from './distributed/ranks.js';
-export { type Encoder, type OpenEncoderOptions, openEncoder } from './embed/encoder.js';
+export { type Encoder, type EncodeTextsOptions, type OpenEncoderOptions, openEncoder } from './embed/encoder.js';
 export { KueaError, type KueaErrorCode } from './errors.js';
+export { type EvaluationRun, evaluate } from './eval/evaluate.js';
+export type { EvaluationEvent, EvaluationResult } from './eval/events.js';
+export type { EvaluateOptions } from './eval/options.js';
+export { topK } from './eval/rank.js';
 export { type GenerateRequest, type Llava, type OpenLlavaOptions, openLlava } from './generate/llava.js';
 export type {
   LoraEvent,

@@ -7,6 +7,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   kuea::register_resample(env, exports);
   kuea::register_kernel_loss(env, exports);
   kuea::register_encoder(env, exports);
+  kuea::register_text_encoder(env, exports);
   kuea::register_process_group(env, exports);
   kuea::register_align_trainer(env, exports);
   kuea::register_lora_trainer(env, exports);

@@ -4,6 +4,7 @@ import { packageVersion } from '../package.js';
 import { alignCommand } from './align-command.js';
 import { convertCommand } from './convert-command.js';
 import { doctorCommand } from './doctor-command.js';
+import { evalCommand } from './eval-command.js';
 import { loraCommand } from './lora-command.js';
 import { runCli } from './run-cli.js';
 
@@ -12,6 +13,7 @@ const program = new Command('kuea')
   .version(packageVersion())
   .addCommand(alignCommand('align'))
   .addCommand(loraCommand('lora'))
+  .addCommand(evalCommand('eval'))
   .addCommand(convertCommand())
   .addCommand(doctorCommand());
 

@@ -54,7 +54,7 @@ function number(text: string): number | string {
 function placeholder(type: z.ZodType): { value: string; choices: string } {
   const list = type instanceof z.ZodArray;
   const of = list ? (type.element as z.ZodType) : type;
-  if (!(of instanceof z.ZodEnum)) return { value: of instanceof z.ZodString ? 'ref' : 'n', choices: '' };
+  if (!(of instanceof z.ZodEnum)) return { value: `${of instanceof z.ZodString ? 'ref' : 'n'}${list ? '...' : ''}`, choices: '' };
   const choices = of.options.join('|');
   return choices.length <= 9 ? { value: choices, choices: '' } : { value: list ? 'names...' : 'name', choices: of.options.join(', ') };
 }
@@ -71,6 +71,7 @@ function flagOf(name: string, schema: z.ZodType, wording: Wording = 'full'): Opt
   const { value, choices } = placeholder(type);
   const notes = [...(choices ? [choices] : []), ...(fallback === undefined ? [] : [`default: ${String(fallback)}`])].join('; ');
   const option = new Option(`--${name} <${value}>`, notes ? `${help} (${notes})` : help);
+  if (value === 'n...') return option.argParser((text: string, before: unknown[] = []) => [...(before as unknown[]), number(text)]);
   return value === 'n' ? option.argParser(number) : option;
 }
 
@@ -80,7 +81,8 @@ async function gather(
   { presets, shape }: OptionsCommand,
   telling: Telling,
 ): Promise<Record<string, unknown>> {
-  const { preset, config, set, json: _, ...own } = flags as { preset?: string; config?: string; set?: string[]; json?: boolean };
+  const { preset, config, set, ...own } = flags as { preset?: string; config?: string; set?: string[]; json?: unknown };
+  if (own.json === true) delete own.json;
   if (preset !== undefined && config !== undefined)
     throw new KueaError('bad_option', 'expected --preset or --config, found both: leave one out');
   const file = preset !== undefined ? await readPreset(preset, presets) : config !== undefined ? await readRecipe(config) : {};
@@ -125,7 +127,7 @@ export function optionsCommand(spec: OptionsCommand): Command {
     command.addOption(option);
     everyday.set(option.name(), shown);
   };
-  add(new Option('--preset <name>', `a recipe: ${presets.join(', ')}`).helpGroup('Recipe:'));
+  if (presets.length > 0) add(new Option('--preset <name>', `a recipe: ${presets.join(', ')}`).helpGroup('Recipe:'));
   add(new Option('--config <file>', 'a YAML file of options, such as batch_size: 64').helpGroup('Recipe:'));
   command.addOption(
     new Option('--set <key=value...>', 'any option by its key; stronger than the recipe, weaker than its flag').helpGroup('Recipe:'),
@@ -138,7 +140,7 @@ export function optionsCommand(spec: OptionsCommand): Command {
     else command.addOption(option);
     for (const old of formerly) command.addOption(flagOf(kebabCase(old), schema).hideHelp());
   }
-  add(new Option('--json', 'print every event, and an error, as a line of JSON').helpGroup('Run:'));
+  if (!keys.includes('json')) add(new Option('--json', 'print every event, and an error, as a line of JSON').helpGroup('Run:'));
   configureHelps(command, everyday, spec);
   command.showSuggestionAfterError(false);
   // Our own message: commander's would not know the keys' other spellings.

@@ -40,6 +40,16 @@ export function checkImages(images: unknown): ImageArgument[] {
   });
 }
 
+/** A copy of a list of texts, each checked. Throws KueaError `bad_option`. */
+export function checkTexts(texts: unknown): string[] {
+  if (!Array.isArray(texts)) throw new KueaError('bad_option', `expected an array of texts, found ${describe(texts)}`);
+  // Array.from: a hole of the array is found, too.
+  return Array.from(texts, (text: unknown, i) => {
+    if (typeof text === 'string') return text;
+    throw new KueaError('bad_option', `expected a string for text ${i}, found ${describe(text)}`);
+  });
+}
+
 /** The reference of a model. Throws KueaError `bad_option`. */
 export function checkRef(ref: unknown): string {
   if (typeof ref === 'string' && ref !== '') return ref;

@@ -1,5 +1,5 @@
 import type { StoredTensor, Tensors } from '../files/tensors.js';
-import type { Arch, ClipVisionArch, LoadStep, Precision, TensorBytes, WriteStep } from '../native/addon.js';
+import type { Arch, ClipTextArch, ClipVisionArch, LoadStep, Precision, TensorBytes, WriteStep } from '../native/addon.js';
 import type { KeyPair } from './key-map.js';
 import type { Json } from './model-folder.js';
 import type { Geometry, ImageStatistics } from './preprocessing.js';
@@ -33,21 +33,19 @@ export interface ModelFile {
   openClip: Json | null;
 }
 
-/** Shape of a text tower; it is carried along, never run. */
-export interface TextArch {
-  width: number;
-  layers: number;
-  mlpWidth: number;
-  context: number;
-  vocabulary: number;
-  embedDim: number;
-}
+/** Shape of a text tower, as far as exports need it. */
+export type TextArch = Omit<ClipTextArch, 'activation' | 'endToken'>;
 
-/** A text tower in its file's own layout, carried along to exports. */
+/** A text tower in its file's own layout: carried along to exports, and read when texts are to be embedded. */
 export interface TextTower {
   arch: TextArch;
   layout: string;
   tensors: Map<string, TensorBytes>;
+  /**
+   * What the addon needs to compute it. Throws KueaError `unsupported_model` and `bad_config` where a config asks for what is not
+   * computed, and `bad_weights`: a model whose images alone are wanted need not be able to do this.
+   */
+  plan(): { arch: ClipTextArch; weights: LoadStep[] };
 }
 
 export interface ShapeOptions {
@@ -104,8 +102,8 @@ export interface Kind<A extends Arch = Arch, L extends string = string> {
   keys(arch: A, layout?: L): KeyPair[];
   /** Whether a further name is known in this layout, and not wanted. */
   ignores(layout: L, name: string): boolean;
-  /** The text tower that the file carries. */
-  textTower(file: ModelFile, layout: L): TextTower | null;
+  /** The text tower that the file carries beside the model of this shape. */
+  textTower(file: ModelFile, layout: L, arch: A): TextTower | null;
   /** Side in pixels of its images where nothing beside the weights says it. */
   inputSize(arch: A): number;
   /** What no tensor's shape shows, as metadata of a file of ours; `shape` reads it back. */
@@ -126,6 +124,8 @@ export interface WeightsFile extends ImageStatistics {
   plan: LoadStep[];
   preprocessing: Geometry;
   text: TextTower | null;
+  /** Logarithm of what cosines of images and texts are multiplied with; null when it is not known. A checkpoint has its origin's. */
+  logitScale: number | null;
   /** Where the model is, as a run remembers it: an absolute path or a hub id. Of a checkpoint: where what it was trained from is. */
   origin: string;
   /**

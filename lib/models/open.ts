@@ -3,13 +3,14 @@ import { resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 
 import { KueaError } from '../errors.js';
+import { readScalar } from '../files/read-scalar.js';
 import { readTensors } from '../files/read-tensors.js';
 import { describeCheckpoint, type OpenStudent } from './checkpoint.js';
 import { fingerprint } from './fingerprint.js';
 import { planLoad } from './key-map.js';
 import type { Role, ShapeOptions, WeightsFile } from './kind.js';
 import { readJson, resolveModel } from './model-folder.js';
-import { originOf } from './own-metadata.js';
+import { logitScaleOf, originOf } from './own-metadata.js';
 import { readPreprocessing } from './preprocessing.js';
 import { detect, namesFor } from './registry.js';
 
@@ -64,6 +65,7 @@ async function openModel(ref: string, { role, activation }: OpenWeightsOptions, 
   const known = { ...file, tensors };
   const arch = kind.shape(known, layout, { activation, projection: role === 'tower' ? 'optional' : 'needed' });
   const plan = planLoad(ref, kind.keys(arch, layout), tensors, (name) => kind.ignores(layout, name));
+  const text = kind.textTower(known, layout, arch);
   const trainedFrom = originOf(file);
   let print: Promise<string> | undefined;
   const weights: WeightsFile = {
@@ -73,7 +75,8 @@ async function openModel(ref: string, { role, activation }: OpenWeightsOptions, 
     dim: kind.cost.dim(arch),
     layout,
     plan,
-    text: kind.textTower(known, layout),
+    text,
+    logitScale: logitScaleOf(file) ?? (await readScalar(text?.tensors.get('logit_scale'))),
     origin: trainedFrom ?? ((await stat(ref).catch(() => null)) ? resolve(ref) : ref),
     companions: async () => (trainedFrom === undefined ? weights : openOrigin(weights)),
     fingerprint: () => (print ??= fingerprint(arch, plan)),

@@ -6,6 +6,7 @@ import type { Preprocessing } from './preprocessing.js';
 
 const preprocessingKey = 'kuea_preprocessing';
 const originKey = 'kuea_origin';
+const logitScaleKey = 'kuea_logit_scale';
 
 /** What a weights file of ours says of itself in safetensors metadata, so that it opens with nothing beside it. */
 export const fileMetadata = ({ kind, arch, mean, std, preprocessing }: WeightsFile): Record<string, string> => ({
@@ -18,7 +19,14 @@ export const fileMetadata = ({ kind, arch, mean, std, preprocessing }: WeightsFi
 export const checkpointMetadata = (weights: WeightsFile): Record<string, string> => ({
   ...fileMetadata(weights),
   [originKey]: weights.origin,
+  ...(weights.logitScale === null ? {} : { [logitScaleKey]: String(weights.logitScale) }),
 });
+
+/** What a checkpoint says of the logit scale of what it was trained from, whose logarithm it is; null when it says nothing. */
+export function logitScaleOf({ metadata }: ModelFile): number | null {
+  const value = Number.parseFloat(metadata[logitScaleKey] ?? '');
+  return Number.isFinite(value) ? value : null;
+}
 
 /** What a checkpoint was trained from; undefined when the file is none, or one of 0.1. */
 export const originOf = ({ metadata }: ModelFile): string | undefined => metadata[originKey];

@@ -5,9 +5,11 @@
 
 import type { AdamWProbeSpec, LogisticRegressionSpec, NativeAdamWProbe, NativeLogisticRegression, Ranking, TopKSpec } from './eval.js';
 import type { LlavaSpec, LoraTrainerSpec, NativeLlava, NativeLoraTrainer, Nf4Result } from './llava.js';
+import type { NativeTextEncoder, TextEncoderSpec } from './text.js';
 
 export type * from './eval.js';
 export type * from './llava.js';
+export type * from './text.js';
 
 /** dtypes that the addon reads from files, in safetensors' spelling. Trained tensors are F32 in memory, whatever the file has. */
 export type StoredDtype = 'F64' | 'F32' | 'F16' | 'BF16';
@@ -334,6 +336,7 @@ export interface Addon {
     device?: string;
   }): Promise<KernelLossResult>;
   openEncoder(spec: EncoderSpec & { precision: Precision; device: string }): Promise<NativeEncoder>;
+  openTextEncoder(spec: TextEncoderSpec): Promise<NativeTextEncoder>;
   openTrainer(spec: TrainerSpec): Promise<NativeTrainer>;
   /**
    * Joins the other ranks; rank 0 hosts the store. Rejects with `port_in_use` (rank 0), `unreachable_master`, or `rank_failed` naming the

@@ -98,7 +98,8 @@ export class TextTokenizer {
   }
 }
 
-async function readJson(file: string): Promise<Record<string, unknown> | null> {
+/** An object out of a JSON file, or null when there is no such file. Throws KueaError `bad_tokenizer`. */
+export async function readJson(file: string): Promise<Record<string, unknown> | null> {
   const bytes = await readIfThere(file, largestJson);
   if (bytes === null) return null;
   try {

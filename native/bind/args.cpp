@@ -1,6 +1,7 @@
 #include "bind/args.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "runtime/error.h"
 
@@ -33,12 +34,13 @@ std::array<double, 3> triple(const Napi::Object& object, const char* key) {
   return {list.Get(0u).ToNumber(), list.Get(1u).ToNumber(), list.Get(2u).ToNumber()};
 }
 
+Activation clip_activation(const Napi::Object& o) {
+  return choice<Activation>(o, "activation", {{"quick_gelu", Activation::quick_gelu}, {"gelu", Activation::gelu}});
+}
+
 ClipVisionArch clip_arch(const Napi::Object& o) {
-  return {
-      integer(o, "width"),     integer(o, "layers"),
-      integer(o, "heads"),     integer(o, "mlpWidth"),
-      integer(o, "patchSize"), integer(o, "imageSize"),
-      integer(o, "embedDim"),  choice<Activation>(o, "activation", {{"quick_gelu", Activation::quick_gelu}, {"gelu", Activation::gelu}})};
+  return {integer(o, "width"),     integer(o, "layers"),    integer(o, "heads"),    integer(o, "mlpWidth"),
+          integer(o, "patchSize"), integer(o, "imageSize"), integer(o, "embedDim"), clip_activation(o)};
 }
 
 Arch arch(const Napi::Object& o) {
@@ -147,6 +149,14 @@ std::vector<std::byte> bytes(const Napi::Value& value) {
   return {data, data + array.ByteLength()};
 }
 
+ClipTextArch clip_text_arch(const Napi::Object& o) {
+  ClipTextArch arch{integer(o, "width"),    integer(o, "layers"),  integer(o, "heads"),
+                    integer(o, "mlpWidth"), integer(o, "context"), integer(o, "vocabulary"),
+                    integer(o, "embedDim"), clip_activation(o),    std::nullopt};
+  if (!o.Get("endToken").IsNull()) arch.end_token = integer(o, "endToken");
+  return arch;
+}
+
 EncoderSpec encoder_spec(const Napi::Object& o) {
   return {arch(object(o, "arch")), load_plan(o.Get("weights")), triple(o, "mean"), triple(o, "std")};
 }
@@ -210,6 +220,12 @@ Napi::Value parameter_list(Napi::Env env, const std::vector<Parameter>& paramete
     list.Set(i, entry);
   }
   return list;
+}
+
+Napi::Value float_array(Napi::Env env, const at::Tensor& numbers) {
+  auto out = Napi::Float32Array::New(env, static_cast<size_t>(numbers.numel()));
+  std::memcpy(out.Data(), numbers.const_data_ptr<float>(), numbers.nbytes());
+  return out;
 }
 
 }  // namespace kuea::args

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bind/napi_setup.h"
+#include "models/clip_text.h"
 #include "models/encoder.h"
 #include "models/llava.h"
 #include "ops/alignment/alignment.h"
@@ -77,6 +78,7 @@ std::vector<LoadStep> load_plan(const Napi::Value& array);
 std::vector<WriteStep> write_steps(const Napi::Value& array);
 /** Copies a Uint8Array. */
 std::vector<std::byte> bytes(const Napi::Value& value);
+ClipTextArch clip_text_arch(const Napi::Object& object);
 EncoderSpec encoder_spec(const Napi::Object& object);
 LlavaSpec llava_spec(const Napi::Object& object);
 KernelSpec kernel_spec(const Napi::Object& object);
@@ -85,6 +87,9 @@ at::Device device(const Napi::Object& object);
 
 /** [{name, shape}] of a model's parameters. */
 Napi::Value parameter_list(Napi::Env env, const std::vector<Parameter>& parameters);
+
+/** The numbers of a contiguous fp32 tensor of the CPU, as a Float32Array. */
+Napi::Value float_array(Napi::Env env, const at::Tensor& numbers);
 
 /** Calls f(element) for each object of an array. */
 template <class F>

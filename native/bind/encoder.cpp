@@ -1,7 +1,6 @@
 #include "models/encoder.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
@@ -32,11 +31,7 @@ Napi::Value encode(const EncoderHandle& handle, const Napi::CallbackInfo& call) 
         const auto images = at::from_blob(pixels->data(), {count, 3, size, size}, at::kByte);
         return handle->get().embed(images, resized).to(at::kCPU).contiguous();
       },
-      [](Napi::Env e, const at::Tensor& embeddings) -> Napi::Value {
-        auto out = Napi::Float32Array::New(e, static_cast<size_t>(embeddings.numel()));
-        std::memcpy(out.Data(), embeddings.const_data_ptr<float>(), embeddings.nbytes());
-        return out;
-      });
+      args::float_array);
 }
 
 Napi::Value write(const EncoderHandle& handle, const Napi::CallbackInfo& call) {

@@ -9,6 +9,7 @@ void register_info(Napi::Env env, Napi::Object exports);
 void register_resample(Napi::Env env, Napi::Object exports);
 void register_kernel_loss(Napi::Env env, Napi::Object exports);
 void register_encoder(Napi::Env env, Napi::Object exports);
+void register_text_encoder(Napi::Env env, Napi::Object exports);
 void register_process_group(Napi::Env env, Napi::Object exports);
 void register_align_trainer(Napi::Env env, Napi::Object exports);
 void register_lora_trainer(Napi::Env env, Napi::Object exports);

@@ -14,27 +14,7 @@ ClipTower::ClipTower(Parameters& parameters, const ClipVisionArch& arch, int64_t
       class_embedding_(parameters.add("class_embedding", {arch.width})),
       positional_embedding_(parameters.add("positional_embedding", {patches(arch) + 1, arch.width})),
       ln_pre_(parameters, "ln_pre", arch.width, 1e-5),
-      transformer_([&] {
-        Transformer blocks;
-        for (int64_t i = 0; i < layers; ++i) {
-          const auto block = "transformer.resblocks." + std::to_string(i) + ".";
-          blocks.add(parameters,
-                     {.norm1 = block + "ln_1",
-                      .norm2 = block + "ln_2",
-                      .mlp_first = block + "mlp.c_fc",
-                      .mlp_second = block + "mlp.c_proj",
-                      .attention = {block + "attn.in_proj_weight", block + "attn.in_proj_bias", block + "attn.out_proj"},
-                      .scale1 = "",
-                      .scale2 = "",
-                      .width = arch.width,
-                      .heads = arch.heads,
-                      .hidden = arch.mlp_width,
-                      .eps = 1e-5,
-                      .activation = arch.activation},
-                     compute);
-        }
-        return blocks;
-      }()) {}
+      transformer_(clip_blocks(parameters, arch, layers, compute)) {}
 
 at::Tensor ClipTower::embed(const at::Tensor& pixels) const {
   const auto patches = conv1_(pixels).to(at::kFloat);

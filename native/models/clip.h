@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "models/vision_model.h"
@@ -9,6 +10,30 @@
 #include "nn/transformer.h"
 
 namespace kuea {
+
+/** The blocks of either of CLIP's towers, under OpenAI's names (`transformer.resblocks.N.`); the first `layers` of a tower's. */
+template <class Tower>
+Transformer clip_blocks(Parameters& parameters, const Tower& arch, int64_t layers, at::ScalarType compute) {
+  Transformer blocks;
+  for (int64_t i = 0; i < layers; ++i) {
+    const auto block = "transformer.resblocks." + std::to_string(i) + ".";
+    blocks.add(parameters,
+               {.norm1 = block + "ln_1",
+                .norm2 = block + "ln_2",
+                .mlp_first = block + "mlp.c_fc",
+                .mlp_second = block + "mlp.c_proj",
+                .attention = {block + "attn.in_proj_weight", block + "attn.in_proj_bias", block + "attn.out_proj"},
+                .scale1 = "",
+                .scale2 = "",
+                .width = arch.width,
+                .heads = arch.heads,
+                .hidden = arch.mlp_width,
+                .eps = 1e-5,
+                .activation = arch.activation},
+               compute);
+  }
+  return blocks;
+}
 
 /** The patch embedding and the first `layers` blocks of CLIP's vision transformer (Radford et al. 2021). */
 class ClipTower {

@@ -31,4 +31,17 @@ at::Tensor Attention::first_token(const at::Tensor& x) const {
   return proj_(y.transpose(1, 2).reshape(first.sizes()));
 }
 
+at::Tensor Attention::causal(const at::Tensor& x) const {
+  const auto qkv = split_heads(qkv_(x), 3);
+  const auto y = prefix_attention(qkv[0], qkv[1], qkv[2]);
+  return proj_(y.transpose(1, 2).reshape(x.sizes()));
+}
+
+at::Tensor Attention::causal_row(const at::Tensor& x, const at::Tensor& token, const at::Tensor& positions) const {
+  const auto q = split_heads(qkv_.rows(token, 0, width_), 1);
+  const auto kv = split_heads(qkv_.rows(x, width_, 2 * width_), 2);
+  const auto y = prefix_attention(q[0], kv[0], kv[1], positions);
+  return proj_(y.transpose(1, 2).reshape(token.sizes()));
+}
+
 }  // namespace kuea

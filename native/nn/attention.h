@@ -25,6 +25,12 @@ class Attention {
   /** The first token's row alone, [n, 1, width]: keys and values of all tokens, the query of one. */
   at::Tensor first_token(const at::Tensor& x) const;
 
+  /** Where a token sees those up to itself alone: x [n, tokens, width] -> [n, tokens, width]. */
+  at::Tensor causal(const at::Tensor& x) const;
+
+  /** Of that one row a sample: `token` [n, 1, width] is x's at positions int64 [n]. Returns [n, 1, width]. */
+  at::Tensor causal_row(const at::Tensor& x, const at::Tensor& token, const at::Tensor& positions) const;
+
  private:
   /** [n, tokens, parts * width] -> `parts` views [n, heads, tokens, width / heads]. */
   std::vector<at::Tensor> split_heads(const at::Tensor& x, int64_t parts) const;

@@ -5,6 +5,11 @@
 namespace kuea {
 namespace {
 
+/** The rows at positions int64 [n] of x [n, tokens, width]: [n, 1, width]. */
+at::Tensor rows_at(const at::Tensor& x, const at::Tensor& positions) {
+  return x.gather(1, positions.view({-1, 1, 1}).expand({x.size(0), 1, x.size(2)}));
+}
+
 at::Tensor scaled(const at::Tensor& branch, const at::Tensor& scale) { return scale.defined() ? branch * scale : branch; }
 
 }  // namespace
@@ -24,6 +29,14 @@ at::Tensor Block::operator()(const at::Tensor& x) const { return feed_forward(x 
 
 at::Tensor Block::first_token(const at::Tensor& x) const {
   return feed_forward(x.narrow(1, 0, 1) + scaled(attention_.first_token(norm1_(x, compute_)), scale1_));
+}
+
+at::Tensor Block::causal(const at::Tensor& x) const { return feed_forward(x + scaled(attention_.causal(norm1_(x, compute_)), scale1_)); }
+
+at::Tensor Block::causal_row(const at::Tensor& x, const at::Tensor& positions) const {
+  const auto normed = norm1_(x, compute_);
+  const auto branch = attention_.causal_row(normed, rows_at(normed, positions), positions);
+  return feed_forward(rows_at(x, positions) + scaled(branch, scale1_));
 }
 
 }  // namespace kuea

@@ -35,6 +35,12 @@ class Block {
    */
   at::Tensor first_token(const at::Tensor& x) const;
 
+  /** Where a token sees those up to itself alone: x fp32 [n, tokens, width] -> the same shape. */
+  at::Tensor causal(const at::Tensor& x) const;
+
+  /** Of that one row a sample, at positions int64 [n]: fp32 [n, 1, width]. */
+  at::Tensor causal_row(const at::Tensor& x, const at::Tensor& positions) const;
+
  private:
   at::Tensor feed_forward(const at::Tensor& x) const;
 

@@ -19,4 +19,9 @@ at::Tensor Transformer::first_token(at::Tensor x, bool checkpointing) const {
   return x.select(1, 0);
 }
 
+at::Tensor Transformer::causal_row(at::Tensor x, const at::Tensor& positions) const {
+  for (size_t i = 0; i + 1 < blocks_.size(); ++i) x = blocks_[i].causal(x);
+  return blocks_.back().causal_row(x, positions).select(1, 0);
+}
+
 }  // namespace kuea

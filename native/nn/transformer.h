@@ -22,6 +22,12 @@ class Transformer {
    */
   at::Tensor first_token(at::Tensor x, bool checkpointing) const;
 
+  /**
+   * Where a token sees those up to itself alone: x fp32 [n, tokens, width] -> fp32 [n, width], the token at positions int64 [n] after the
+   * last block.
+   */
+  at::Tensor causal_row(at::Tensor x, const at::Tensor& positions) const;
+
  private:
   std::vector<Block> blocks_;
 };

@@ -4,7 +4,9 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/le.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -51,6 +53,15 @@ struct CpuAttention : torch::autograd::Function<CpuAttention> {
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   return q.is_cpu() ? CpuAttention::apply(q, k, v) : at::scaled_dot_product_attention(q, k, v);
+}
+
+at::Tensor prefix_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  return at::scaled_dot_product_attention(q, k, v, {}, 0.0, true);
+}
+
+at::Tensor prefix_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& last) {
+  const auto seen = at::arange(k.size(2), last.options()).le(last.view({-1, 1, 1, 1}));
+  return at::scaled_dot_product_attention(q, k, v, seen);
 }
 
 }  // namespace kuea

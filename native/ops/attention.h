@@ -14,4 +14,10 @@ namespace kuea {
  */
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
 
+/** The same where token i sees those up to itself alone, of q with as many tokens as k. For models that stay frozen. */
+at::Tensor prefix_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
+
+/** The same for one query a sample, q [n, heads, 1, d], which sees the tokens up to position last[n]. For models that stay frozen. */
+at::Tensor prefix_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& last);
+
 }  // namespace kuea

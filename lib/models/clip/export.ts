@@ -9,6 +9,7 @@ import { identity, type KeyPair, rowsOf, storedShape } from '../key-map.js';
 import type { Kind, TextTower, WeightsFile, Write } from '../kind.js';
 import { fileMetadata } from '../own-metadata.js';
 import { textPairs, visionPairs } from './keys.js';
+import { textHeadsKey } from './text.js';
 
 /** One tensor of the file to come; several steps follow each other in it (q, k and v become a fused map). */
 interface Entry {
@@ -53,10 +54,17 @@ function textEntries(text: TextTower, target: 'hf' | 'openai'): Entry[] {
   });
 }
 
-async function writeFileOf(entries: Entry[], weights: WeightsFile, file: string, write: Write): Promise<void> {
+/** `further` is metadata that this layout needs. */
+async function writeFileOf(
+  entries: Entry[],
+  weights: WeightsFile,
+  file: string,
+  write: Write,
+  further: Record<string, string> = {},
+): Promise<void> {
   const header = buildHeader(
     entries.map(({ name, shape }) => ({ name, dtype: 'F32', shape })),
-    fileMetadata(weights),
+    { ...fileMetadata(weights), ...further },
   );
   await write(
     file,
@@ -94,7 +102,7 @@ function hfConfig({ arch, text }: WeightsFile): Record<string, unknown> {
       hidden_size: t.width,
       intermediate_size: t.mlpWidth,
       num_hidden_layers: t.layers,
-      num_attention_heads: Math.max(1, t.width / 64),
+      num_attention_heads: t.heads,
       max_position_embeddings: t.context,
       vocab_size: t.vocabulary,
       bos_token_id: t.vocabulary - 2,
@@ -136,7 +144,7 @@ function openClipConfig({ arch, text, mean, std }: WeightsFile): Record<string, 
               context_length: t.context,
               vocab_size: t.vocabulary,
               width: t.width,
-              heads: Math.max(1, t.width / 64),
+              heads: t.heads,
               layers: t.layers,
             },
           }
@@ -177,7 +185,10 @@ async function writeOpenClip(weights: WeightsFile, folder: string, write: Write)
 async function writeOpenAi(weights: WeightsFile, file: string, write: Write): Promise<void> {
   const arch = weights.arch as ClipVisionArch;
   const vision = visionEntries(identity(visionPairs(arch))).map((entry) => ({ ...entry, name: `visual.${entry.name}` }));
-  await writeFileOf([...vision, ...(weights.text ? textEntries(weights.text, 'openai') : [])], weights, file, write);
+  const { text } = weights;
+  if (!text) return writeFileOf(vision, weights, file, write);
+  // There is no config beside it that says it.
+  await writeFileOf([...vision, ...textEntries(text, 'openai')], weights, file, write, { [textHeadsKey]: String(text.arch.heads) });
 }
 
 async function writeVisual(weights: WeightsFile, file: string, write: Write): Promise<void> {

@@ -78,6 +78,12 @@ export function withVisionModel(tensors: Tensors): Tensors {
   );
 }
 
+/** The tensors without the `text.` that open_clip's CustomTextCLIP puts before the names of its text tower. */
+export function withoutText(tensors: Tensors): Tensors {
+  if (!tensors.has('visual.class_embedding')) return tensors;
+  return new Map(Array.from(tensors, ([name, tensor]) => [name.startsWith('text.') ? name.slice('text.'.length) : name, tensor]));
+}
+
 export function clipLayout(tensors: Tensors): ClipLayout | null {
   if (tensors.has('vision_model.embeddings.class_embedding')) return 'hf';
   if (tensors.has('visual.class_embedding')) return 'openai';

@@ -1,12 +1,12 @@
-import { type Tensors, toBytes } from '../../files/tensors.js';
-import type { ClipVisionArch, TensorBytes } from '../../native/addon.js';
+import type { ClipVisionArch } from '../../native/addon.js';
 import { identity } from '../key-map.js';
 import type { Kind } from '../kind.js';
 import { clipStatistics } from '../preprocessing.js';
 import { transformerCost } from '../transformer-cost.js';
 import { clipExports } from './export.js';
-import { type ClipLayout, clipLayout, isClipExtra, isText, visionPairs, withVisionModel } from './keys.js';
-import { clipMetadata, clipShape, clipShapeOfConfig, clipShapeOfOpenClip, clipTextArch } from './shape.js';
+import { type ClipLayout, clipLayout, isClipExtra, isText, visionPairs, withoutText, withVisionModel } from './keys.js';
+import { clipMetadata, clipShape, clipShapeOfConfig, clipShapeOfOpenClip } from './shape.js';
+import { clipTextTower } from './text.js';
 
 const prefixes = { openai: 'visual.', visual: '' };
 
@@ -25,9 +25,9 @@ export const clip: Kind<ClipVisionArch, ClipLayout> = {
   }),
 
   detect(tensors) {
-    const prefixed = withVisionModel(tensors);
-    const layout = clipLayout(prefixed);
-    return layout && { layout, tensors: prefixed };
+    const known = withoutText(withVisionModel(tensors));
+    const layout = clipLayout(known);
+    return layout && { layout, tensors: known };
   },
   shape: clipShape,
   shapeOfConfig(ref, config, openClip) {
@@ -39,19 +39,7 @@ export const clip: Kind<ClipVisionArch, ClipLayout> = {
     return layout === 'hf' ? visionPairs(arch) : identity(visionPairs(arch), prefixes[layout]);
   },
   ignores: (layout, name) => isClipExtra(name) || isText(layout, name),
-  textTower({ ref, tensors }, layout) {
-    if (layout === 'visual') return null;
-    const arch = clipTextArch(ref, tensors, layout);
-    return arch && { arch, layout, tensors: textTensors(tensors, layout) };
-  },
+  textTower: clipTextTower,
   inputSize: ({ imageSize }) => imageSize,
   metadata: clipMetadata,
 };
-
-function textTensors(tensors: Tensors, layout: 'hf' | 'openai'): Map<string, TensorBytes> {
-  const text = new Map<string, TensorBytes>();
-  for (const [name, tensor] of tensors) {
-    if (isText(layout, name) && !isClipExtra(name)) text.set(name, toBytes(name, tensor));
-  }
-  return text;
-}

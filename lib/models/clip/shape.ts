@@ -1,8 +1,10 @@
 import { KueaError, shown } from '../../errors.js';
 import type { Tensors } from '../../files/tensors.js';
 import type { ClipVisionArch } from '../../native/addon.js';
+
 import { count, type Demands, demand, otherwiseWrong, positive, section } from '../config.js';
-import type { ModelFile, ShapeOptions, TextArch } from '../kind.js';
+import type { ModelFile, ShapeOptions } from '../kind.js';
+
 import type { Json } from '../model-folder.js';
 import { checkedShape, layersOf, shapeOf, sideOf } from '../shapes.js';
 import type { ClipLayout } from './keys.js';
@@ -149,23 +151,6 @@ export function clipVisionArch(
     imageSize: sideOf(tokens - 1, ref) * patchSize,
     embedDim: bare ? 0 : shapeOf(tensors, projName, ref, 2)[layout === 'hf' ? 0 : 1]!,
     activation: hints.activation,
-  });
-}
-
-/** Shape of the text tower that a file carries, or null. */
-export function clipTextArch(ref: string, tensors: Tensors, layout: 'hf' | 'openai'): TextArch | null {
-  const hf = layout === 'hf';
-  const shape = (openai: string, theirs: string) => shapeOf(tensors, hf ? theirs : openai, ref, 2);
-  const [token, position] = ['text_model.embeddings.token_embedding.weight', 'text_model.embeddings.position_embedding.weight'];
-  if (!tensors.has(hf ? token : 'token_embedding.weight')) return null;
-  const [vocabulary = 0, width = 0] = shape('token_embedding.weight', token);
-  return checkedShape(ref, {
-    width,
-    vocabulary,
-    layers: layersOf(tensors, hf ? 'text_model.encoder.layers.' : 'transformer.resblocks.'),
-    mlpWidth: shape('transformer.resblocks.0.mlp.c_fc.weight', 'text_model.encoder.layers.0.mlp.fc1.weight')[0]!,
-    context: shape('positional_embedding', position)[0]!,
-    embedDim: shape('text_projection', 'text_projection.weight')[hf ? 0 : 1]!,
   });
 }
 

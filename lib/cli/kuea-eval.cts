@@ -1,0 +1,4 @@
+#!/usr/bin/env node
+import './pool.cjs';
+
+void import('./kuea-eval-program.js');

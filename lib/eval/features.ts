@@ -1,0 +1,54 @@
+import type { Source } from '../data/images/source.js';
+import { imageFeatures } from '../embed/image-features.js';
+import { TextTower } from '../embed/texts.js';
+import { openWeights, type WeightsFile } from '../models/open.js';
+import { loadAddon } from '../native/load.js';
+import type { Evaluation } from './events.js';
+import { cacheOf, type EvaluationConfig } from './options.js';
+import type { Embeddings } from './rank.js';
+
+/** The model of an evaluation: understood, not yet read. */
+export function openModel({ model, activation }: EvaluationConfig, { emit }: Evaluation): Promise<WeightsFile> {
+  emit({ type: 'phase', name: 'opening the model' });
+  return openWeights(model, { role: 'student', activation });
+}
+
+/** Features of all images, from the cache where it has them. `raw`: of pixels that are not normalised. */
+export async function featuresOf(
+  weights: WeightsFile,
+  images: Source,
+  config: EvaluationConfig,
+  { device, emit, signal, ranks }: Evaluation,
+  raw = false,
+): Promise<Embeddings> {
+  const { precision, batchSize, workers } = config;
+  emit({ type: 'phase', name: `embedding ${images.length} images` });
+  const data = await imageFeatures(weights, images, {
+    precision,
+    device,
+    batchSize,
+    workers,
+    normalisation: raw ? 'none' : 'model',
+    cache: cacheOf(config),
+    ranks,
+    signal,
+    onProgress: (done, of) => emit({ type: 'tick', step: done, steps: of }),
+  });
+  return { data, width: weights.dim };
+}
+
+/** Features of texts, un-normalised. */
+export async function textFeatures(
+  weights: WeightsFile,
+  texts: readonly string[],
+  { precision, batchSize }: EvaluationConfig,
+  { device, emit, signal }: Evaluation,
+): Promise<Embeddings> {
+  emit({ type: 'phase', name: `embedding ${texts.length} texts` });
+  const tower = await TextTower.open(weights, loadAddon(), { precision, device, batchSize });
+  try {
+    return { data: await tower.encode(texts, signal), width: tower.dim };
+  } finally {
+    await tower.close();
+  }
+}
