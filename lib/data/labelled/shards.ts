@@ -79,6 +79,22 @@ export async function shardFiles(folder: string, split: string): Promise<string[
   return wanted.map((name) => join(own, name));
 }
 
+/** A sample that is there twice would count twice. */
+function checkKeys(files: readonly string[], keys: readonly (readonly string[])[]): void {
+  const places = new Map<string, number>();
+  keys.forEach((own, shard) => {
+    for (const key of own) {
+      const other = places.get(key);
+      if (other !== undefined)
+        throw new KueaError(
+          'bad_shard',
+          `expected each sample once, found ${named(key)} in ${files[other]!} and in ${basename(files[shard]!)}: remove one of them`,
+        );
+      places.set(key, shard);
+    }
+  });
+}
+
 export interface AnsweredImages<T> {
   images: EncodedSource;
   /** Of image i. */
@@ -99,7 +115,7 @@ export async function readShards<T>(
 ): Promise<AnsweredImages<T>> {
   const images: TarMember[][] = new Array(files.length);
   const answers: T[][] = new Array(files.length);
-  const places = new Map<string, string>();
+  const keys: string[][] = new Array(files.length);
   const ignored = new Map<string, number>();
   await forEachConcurrently(files.length, availableParallelism(), async (shard) => {
     const file = files[shard]!;
@@ -116,10 +132,6 @@ export async function readShards<T>(
         if (!beside) throw new KueaError('bad_labels', `expected a .${answer} file for the sample ${place}, found none: mend the shard`);
         if (beside.size > largestAnswer)
           throw new KueaError('bad_labels', `expected at most ${largestAnswer} bytes of .${answer} for ${place}, found ${beside.size}`);
-        const other = places.get(sample.key);
-        if (other !== undefined)
-          throw new KueaError('bad_shard', `expected each sample once, found ${place} and in ${basename(other)}: remove one of them`);
-        places.set(sample.key, file);
         ownImages.push(image);
         ownAnswers.push(parse(await readAt(handle, beside.offset, beside.size), place));
         for (const [extension, member] of sample.files)
@@ -128,8 +140,9 @@ export async function readShards<T>(
     } finally {
       await handle.close();
     }
-    [images[shard], answers[shard]] = [ownImages, ownAnswers];
+    [images[shard], answers[shard], keys[shard]] = [ownImages, ownAnswers, samples.map(({ key }) => key)];
   });
+  checkKeys(files, keys);
   return {
     images: new TarShards(files, images),
     answers: answers.flat(),
