@@ -102,7 +102,8 @@ export class FakeHub {
       sendFile(request, response, file);
     } else {
       const { commit, files } = repository;
-      sendJson(response, what === 'tree' ? Array.from(files.values(), ({ entry }) => entry) : { _id: name, id: name, sha: commit });
+      const listed = [...files].filter(([own]) => !own.includes('/') || path.includes('recursive=true')).map(([, { entry }]) => entry);
+      sendJson(response, what === 'tree' ? listed : { _id: name, id: name, sha: commit });
     }
   }
 }

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw
 from torchvision.datasets.folder import IMG_EXTENSIONS, DatasetFolder
 
-SIDES = dict(wide=(97, 61), high=(45, 80), small=(19, 23), square=(64, 64))
+SIDES = dict(wide=(98, 61), high=(45, 80), small=(19, 23), square=(64, 64))
 SHAPES = [(56, 14), (32, 16), (48, 12)]
 NAMES = ["tench", "", "crème brûlée", "missile", "missile"]
 TEMPLATES = ["a photo of a {c}.", "art of {c}, and nothing else!"]

@@ -1,4 +1,4 @@
-import { readdir, stat } from 'node:fs/promises';
+import { access, readdir, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { basename, join } from 'node:path';
 
@@ -23,13 +23,17 @@ const isShard = (name: string) => /^[^.].*\.tar$/.test(name);
 /** Names in a folder, none when it is none. */
 const namesIn = (folder: string): Promise<string[]> => readdir(folder).catch(() => []);
 
-/** The splits of a folder in CLIP_benchmark's layout: its subfolders with shards. */
+const isThere = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
+
+/** The splits of a folder in CLIP_benchmark's layout: its subfolders with shards. They are not listed: those of classes are long. */
 export async function shardSplits(folder: string): Promise<string[]> {
   const splits: string[] = [];
-  for (const name of (await namesIn(folder)).sort()) {
-    const found = await namesIn(join(folder, name));
-    if (found.includes('nshards.txt') || found.some(isShard)) splits.push(name);
-  }
+  for (const name of (await namesIn(folder)).sort())
+    if ((await isThere(join(folder, name, 'nshards.txt'))) || (await isThere(join(folder, name, '0.tar')))) splits.push(name);
   return splits;
 }
 
@@ -79,6 +83,22 @@ export async function shardFiles(folder: string, split: string): Promise<string[
   return wanted.map((name) => join(own, name));
 }
 
+/** A sample that is there twice would count twice. */
+function checkKeys(files: readonly string[], keys: readonly (readonly string[])[]): void {
+  const places = new Map<string, number>();
+  keys.forEach((own, shard) => {
+    for (const key of own) {
+      const other = places.get(key);
+      if (other !== undefined)
+        throw new KueaError(
+          'bad_shard',
+          `expected each sample once, found ${named(key)} in ${files[other]!} and in ${basename(files[shard]!)}: remove one of them`,
+        );
+      places.set(key, shard);
+    }
+  });
+}
+
 export interface AnsweredImages<T> {
   images: EncodedSource;
   /** Of image i. */
@@ -99,7 +119,7 @@ export async function readShards<T>(
 ): Promise<AnsweredImages<T>> {
   const images: TarMember[][] = new Array(files.length);
   const answers: T[][] = new Array(files.length);
-  const places = new Map<string, string>();
+  const keys: string[][] = new Array(files.length);
   const ignored = new Map<string, number>();
   await forEachConcurrently(files.length, availableParallelism(), async (shard) => {
     const file = files[shard]!;
@@ -116,10 +136,6 @@ export async function readShards<T>(
         if (!beside) throw new KueaError('bad_labels', `expected a .${answer} file for the sample ${place}, found none: mend the shard`);
         if (beside.size > largestAnswer)
           throw new KueaError('bad_labels', `expected at most ${largestAnswer} bytes of .${answer} for ${place}, found ${beside.size}`);
-        const other = places.get(sample.key);
-        if (other !== undefined)
-          throw new KueaError('bad_shard', `expected each sample once, found ${place} and in ${basename(other)}: remove one of them`);
-        places.set(sample.key, file);
         ownImages.push(image);
         ownAnswers.push(parse(await readAt(handle, beside.offset, beside.size), place));
         for (const [extension, member] of sample.files)
@@ -128,8 +144,9 @@ export async function readShards<T>(
     } finally {
       await handle.close();
     }
-    [images[shard], answers[shard]] = [ownImages, ownAnswers];
+    [images[shard], answers[shard], keys[shard]] = [ownImages, ownAnswers, samples.map(({ key }) => key)];
   });
+  checkKeys(files, keys);
   return {
     images: new TarShards(files, images),
     answers: answers.flat(),
