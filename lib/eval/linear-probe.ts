@@ -28,7 +28,7 @@ export async function linearProbe(config: LinearProbeConfig, evaluation: Evaluat
       const trained = await labelled(weights, train, config, evaluation, false);
       const tested = await labelled(weights, test, config, evaluation, protocol === 'kuea-release');
       evaluation.emit({ type: 'phase', name: 'training the probe' });
-      const { classifier, more } = await fit(trained, classes, config, evaluation.signal);
+      const { classifier, more } = await trainProbe(trained, classes, config, evaluation.signal);
       const metrics = { ...probeMetrics(await classify(tested.features, classifier), tested.labels, classes), ...more };
       return await resultOf('linear_probe', config, weights, test, tested.labels.length, metrics, started);
     } finally {
@@ -53,7 +53,7 @@ async function labelled(
 
 type Fit = { classifier: Classifier; more: Record<string, number> };
 
-async function fit(train: Labelled, classes: number, config: LinearProbeConfig, signal: AbortSignal | undefined): Promise<Fit> {
+async function trainProbe(train: Labelled, classes: number, config: LinearProbeConfig, signal: AbortSignal | undefined): Promise<Fit> {
   const { solver, l2, weightDecay, lr, epochs, seed, valFraction } = config;
   const watched = signal ? { signal } : {};
   const chosen: ProbeSolver = solver === 'lbfgs' ? { solver, ...watched } : { solver, lr, epochs, seed, ...watched };

@@ -87,9 +87,7 @@ std::vector<int64_t> ints(const Napi::Object& object, const char* key) { return 
 
 std::vector<float> floats(const Napi::Object& object, const char* key) { return elements<float, float>(object, key); }
 
-std::vector<double> doubles(const Napi::Object& object, const char* key) {
-  return elements<double, double>(object, key, napi_float64_array, "a Float64Array");
-}
+std::vector<double> doubles(const Napi::Object& object, const char* key) { return elements<double, double>(object, key); }
 
 at::ScalarType dtype(const Napi::Object& o) {
   return choice<at::ScalarType>(o, "dtype", {{"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16}});
