@@ -6,6 +6,7 @@ import { openWeights } from '../../lib/models/open.js';
 import type { Precision } from '../../lib/native/addon.js';
 import { loadAddon } from '../../lib/native/load.js';
 import { packageRoot } from '../../lib/package.js';
+import { difference, floats } from './numbers.js';
 
 interface Case {
   case: string;
@@ -21,18 +22,6 @@ interface Case {
 
 const folder = join(packageRoot(), 'test/golden/encoders');
 const { cases } = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8')) as { cases: Case[] };
-
-function floats(base64: string): Float32Array {
-  const bytes = Buffer.from(base64, 'base64');
-  return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
-}
-
-/** Largest difference, relative to the largest number. */
-function difference(found: Float32Array, expected: Float32Array): number {
-  expect(found).to.have.length(expected.length);
-  const largest = expected.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
-  return expected.reduce((most, v, i) => Math.max(most, Math.abs(v - found[i]!)), 0) / largest;
-}
 
 async function embed({ ref, family, activation, pixels, size }: Case, precision: Precision): Promise<Float32Array> {
   const { arch, plan, mean, std } = await openWeights(join(folder, ref), { role: family === 'clip' ? 'student' : 'teacher', activation });

@@ -58,8 +58,10 @@ function textArch(file: ModelFile, layout: 'hf' | 'openai'): TextArch | null {
     context: shape('positional_embedding', position)[0]!,
     embedDim: shape('text_projection', 'text_projection.weight')[hf ? 0 : 1]!,
   });
-  const said = configOf(file, layout)?.heads ?? metadata[textHeadsKey] ?? Math.max(1, width / 64);
-  return { ...arch, heads: Number(said) };
+  const { [textHeadsKey]: written } = metadata;
+  const heads = configOf(file, layout)?.heads ?? (written === undefined ? Math.max(1, width / 64) : Number(written));
+  // What is no number is refused when the tower is to be computed.
+  return { ...arch, heads: typeof heads === 'number' ? heads : Number.NaN };
 }
 
 /** Heads of the text tower, which no shape shows, in the metadata of a file of ours. */

@@ -122,6 +122,24 @@ describe('a checkpoint of kuea-align', () => {
     );
   });
 
+  for (const version of ['now', '0.1'] as const) {
+    it(`embeds texts as what it was trained from, as long as that is there, as ${version} writes it`, async () => {
+      const student = unusual(`texts-${version}`);
+      const texts = async (ref: string) => {
+        await using encoder = await openEncoder(ref);
+        return [encoder.logitScale, await encoder.encodeTexts(['a red circle', 'a blue square'])];
+      };
+      const expected = await texts(student);
+      const step = await run(join(work, `texts-run-${version}`), await openWeights(student), student, version);
+      expect(await texts(step)).to.deep.equal(expected);
+      if (version === '0.1') return;
+      renameSync(student, `${student}-moved`);
+      await using encoder = await openEncoder(step);
+      expect(encoder.logitScale).to.equal(expected[0]);
+      expect((await failure(encoder.encodeTexts(['a']))).code).to.equal('origin_not_found');
+    });
+  }
+
   it('of 0.1 says what it needs when that is not there', async () => {
     const student = unusual('lost');
     const step = await run(join(work, 'old'), await openWeights(student), student, '0.1');
