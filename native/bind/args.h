@@ -27,21 +27,40 @@ std::string string(const Napi::Object& object, const char* key);
 bool boolean(const Napi::Object& object, const char* key);
 Napi::Object object(const Napi::Object& parent, const char* key);
 
+/** A type of typed arrays: how Node-API numbers it, and how it is told. */
+template <class T>
+struct ArrayType;
+template <>
+struct ArrayType<uint8_t> {
+  static constexpr napi_typedarray_type type = napi_uint8_array;
+  static constexpr const char* name = "a Uint8Array";
+};
+template <>
+struct ArrayType<int32_t> {
+  static constexpr napi_typedarray_type type = napi_int32_array;
+  static constexpr const char* name = "an Int32Array";
+};
+template <>
+struct ArrayType<uint32_t> {
+  static constexpr napi_typedarray_type type = napi_uint32_array;
+  static constexpr const char* name = "a Uint32Array";
+};
+template <>
+struct ArrayType<float> {
+  static constexpr napi_typedarray_type type = napi_float32_array;
+  static constexpr const char* name = "a Float32Array";
+};
+template <>
+struct ArrayType<double> {
+  static constexpr napi_typedarray_type type = napi_float64_array;
+  static constexpr const char* name = "a Float64Array";
+};
+
 /** The typed array with elements of T (not of another type, whose bytes would be taken for such), as it lies in JavaScript's memory. */
 template <class T>
 Napi::TypedArrayOf<T> typed_array(const Napi::Value& value, const char* key) {
-  const napi_typedarray_type type = std::is_same_v<T, uint8_t>    ? napi_uint8_array
-                                    : std::is_same_v<T, int32_t>  ? napi_int32_array
-                                    : std::is_same_v<T, uint32_t> ? napi_uint32_array
-                                                                  : napi_float32_array;
-  static_assert(std::is_same_v<T, uint8_t> || std::is_same_v<T, int32_t> || std::is_same_v<T, uint32_t> || std::is_same_v<T, float>);
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
-    const char* expected = type == napi_uint8_array    ? "a Uint8Array"
-                           : type == napi_int32_array  ? "an Int32Array"
-                           : type == napi_uint32_array ? "a Uint32Array"
-                                                       : "a Float32Array";
-    refuse(value.Env(), std::string("expected ") + expected + " for " + key);
-  }
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != ArrayType<T>::type)
+    refuse(value.Env(), std::string("expected ") + ArrayType<T>::name + " for " + key);
   return value.As<Napi::TypedArrayOf<T>>();
 }
 template <class T>

@@ -6,7 +6,7 @@
 
 #include "bind/args.h"
 #include "bind/registry.h"
-#include "bind/resource.h"
+#include "bind/handle.h"
 #include "eval/adamw_probe.h"
 #include "eval/logistic_regression.h"
 #include "eval/top_k.h"
