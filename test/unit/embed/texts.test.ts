@@ -76,12 +76,12 @@ describe('the texts of an open encoder', () => {
 
   it('leave the event loop free while they are cut', async () => {
     let turns = 0;
-    let before = 0;
+    let before: number | undefined;
     const counted = (native: NativeTextEncoder): NativeTextEncoder => ({
       ...native,
       dim: native.dim,
       encode: (...batch) => {
-        before ||= turns;
+        before ??= turns;
         return native.encode(...batch);
       },
     });

@@ -102,6 +102,7 @@ describe('the cleaning of a caption', () => {
   const cases: [string, string, string][] = [
     ['capitals and spaces', '  A  Photo\tof\r\na CAT\u00a0 ', 'a photo of a cat'],
     ['entities that were escaped twice', 'a &amp;amp; b &lt;c&gt; &#39;d&#39; &eacute;', "a & b <c> 'd' é"],
+    ['entities that were escaped twice, beside tags', '<b>a &amp;amp; b</b>', '<b>a & b</b>'],
     ['entities without their semicolon', 'r &amp d &copy 2024', 'r & d © 2024'],
     ['entities of quotes', '&ldquo;x&rdquo;', '"x"'],
     ['curly quotes', '“it’s” ‘x’', "\"it's\" 'x'"],
