@@ -7,10 +7,14 @@ import type { Evaluation } from './events.js';
 import { cacheOf, type EvaluationConfig } from './options.js';
 import type { Embeddings } from './rank.js';
 
-/** The model of an evaluation: understood, not yet read. */
-export function openModel({ model, activation }: EvaluationConfig, { emit }: Evaluation): Promise<WeightsFile> {
+/**
+ * The model of an evaluation: understood, not yet read. Its images are cropped as open_clip, and so CLIP_benchmark, crops them, whatever
+ * layout it comes in: Hugging Face's own processor rounds the place of the crop the other way.
+ */
+export async function openModel({ model, activation }: EvaluationConfig, { emit }: Evaluation): Promise<WeightsFile> {
   emit({ type: 'phase', name: 'opening the model' });
-  return openWeights(model, { role: 'student', activation });
+  const weights = await openWeights(model, { role: 'student', activation });
+  return { ...weights, preprocessing: { ...weights.preprocessing, centre: 'even' } };
 }
 
 /** Features of all images, from the cache where it has them. `raw`: of pixels that are not normalised. */
