@@ -63,7 +63,7 @@ def classification():
             case("two classes of one name", duplicate, labels, ties=True),
             case("all logits equal", np.zeros((6, 7)), [0, 1, 4, 5, 6, 0], ties=True),
             case("one image", sure(labels[:1], classes, 1), labels[:1]),
-            case("fewer than five classes", sure(labels % 3, 3, n), labels % 3),
+            case("fewer than five classes", sure(labels % 4, 4, n), labels % 4),
             case("five classes", sure(labels % 5, 5, n), labels % 5),
             case("uneven classes", sure(np.minimum(labels, 1), 6, n), np.minimum(labels, 1)),
         ],
