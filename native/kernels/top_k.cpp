@@ -9,7 +9,7 @@ namespace kuea::kernels {
 namespace {
 
 /** Scores that are compared at once; most blocks hold nothing that enters a list. */
-constexpr int64_t block = 64;
+constexpr int64_t block = 32;
 
 /** Puts a score that beats the list's worst behind its equals. False for NaN. */
 bool insert(const BestLists& lists, int64_t list, float score, int64_t index) {
