@@ -38,7 +38,7 @@ export function optionType(schema, name) {
     const optional = !required.includes(key);
     return `    ${comment}\n    ${key}${optional ? '?' : ''}: ${typeOf(property)}${optional ? ' | undefined' : ''};`;
   });
-  return `export type ${name} = {\n${fields.join('\n')}\n};`;
+  return `export type ${name} = {\n${fields.join('\n')}\n}`;
 }
 
 async function main() {
@@ -47,7 +47,7 @@ async function main() {
     const declared = readFileSync(`${path}.d.ts`, 'utf8');
     const options = (await import(pathToFileURL(`${path}.js`).href))[schema];
     // As the compiler left it, or as this script did.
-    const found = new RegExp(`export type ${type} = (z\\.input<typeof ${schema}>;|\\{\\n[\\s\\S]*?\\n\\};)`);
+    const found = new RegExp(`export type ${type} = (z\\.input<typeof ${schema}>|\\{\\n[\\s\\S]*?\\n\\})(?=;| & )`);
     if (!found.test(declared)) throw new Error(`expected the type ${type} in ${path}.d.ts, found none`);
     writeFileSync(
       `${path}.d.ts`,
