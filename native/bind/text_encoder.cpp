@@ -15,7 +15,9 @@ Napi::Value encode(const TextHandle& handle, const Napi::CallbackInfo& call) {
   auto env = call.Env();
   const auto array = args::typed_array<int32_t>(call[0], "ids");
   const int64_t count = call[1].ToNumber().Int64Value(), context = call[2].ToNumber().Int64Value();
-  if (count < 1 || context < 1 || static_cast<int64_t>(array.ElementLength()) != count * context) {
+  const auto length = static_cast<int64_t>(array.ElementLength());
+  // Divided: a product of any two numbers may overflow.
+  if (count < 1 || context < 1 || length % count != 0 || length / count != context) {
     throw Napi::RangeError::New(env, "encode expects count * context ids, of one text at least");
   }
   // A copy: JavaScript may write into its array while the batch waits in the queue.

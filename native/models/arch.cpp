@@ -42,6 +42,18 @@ void check_arch(const ClipVisionArch& a) {
         a.width, a.heads);
 }
 
+void check_arch(const ClipTextArch& a) {
+  check("CLIP's text tower",
+        {{"width", a.width, 1, most_width},
+         {"layers", a.layers, 1, most_layers},
+         {"heads", a.heads, 1, most_width},
+         {"mlpWidth", a.mlp_width, 1, most_width},
+         {"context", a.context, 1, most_tokens},
+         {"vocabulary", a.vocabulary, 1, most_tokens},
+         {"embedDim", a.embed_dim, 1, most_width}},
+        a.width, a.heads);
+}
+
 void check_arch(const Dinov2Arch& a) {
   check("DINOv2",
         {{"width", a.width, 1, most_width},

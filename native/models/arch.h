@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 
@@ -16,6 +17,14 @@ struct ClipVisionArch {
 };
 
 inline int64_t patches(const ClipVisionArch& arch) { return (arch.image_size / arch.patch_size) * (arch.image_size / arch.patch_size); }
+
+/** Shape of a CLIP text tower; see ClipTextArch in lib/native/text.ts. */
+struct ClipTextArch {
+  int64_t width, layers, heads, mlp_width, context, vocabulary, embed_dim;
+  Activation activation;
+  /** The token whose first row is the text's; the highest id of a row where there is none. */
+  std::optional<int64_t> end_token;
+};
 
 /** Shape of a LLaMA; see LlamaArch in lib/native/llava.ts. */
 struct LlamaArch {
@@ -37,6 +46,7 @@ using Arch = std::variant<ClipVisionArch, Dinov2Arch>;
 
 /** Throws Error `bad_config` when a number is none of such a model: before anything is allocated, or divided by it. */
 void check_arch(const ClipVisionArch& arch);
+void check_arch(const ClipTextArch& arch);
 void check_arch(const Dinov2Arch& arch);
 void check_arch(const LlamaArch& arch);
 

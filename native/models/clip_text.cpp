@@ -13,7 +13,7 @@
 namespace kuea {
 
 ClipText::ClipText(const ClipTextArch& arch, const std::vector<LoadStep>& weights, at::ScalarType compute, at::Device device)
-    : arch_(arch),
+    : arch_((check_arch(arch), arch)),
       parameters_(device, compute),
       token_embedding_(parameters_.add("token_embedding.weight", {arch.vocabulary, arch.width})),
       positional_embedding_(parameters_.add("positional_embedding", {arch.context, arch.width})),

@@ -1,29 +1,21 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
+#include "models/arch.h"
 #include "nn/layer_norm.h"
 #include "nn/transformer.h"
 #include "weights/load.h"
 
 namespace kuea {
 
-/** Shape of a CLIP text tower; see ClipTextArch in lib/native/text.ts. */
-struct ClipTextArch {
-  int64_t width, layers, heads, mlp_width, context, vocabulary, embed_dim;
-  Activation activation;
-  /** The token whose first row is the text's; the highest id of a row where there is none. */
-  std::optional<int64_t> end_token;
-};
-
 /** CLIP's text transformer (Radford et al. 2021), under OpenAI's and open_clip's names. Frozen, in the dtype of the arithmetic. */
 class ClipText {
  public:
-  /** Loads the weights. Throws Error `bad_plan`, `bad_tensor` or `unreadable_file`. */
+  /** Loads the weights. Throws Error `bad_config`, `bad_plan`, `bad_tensor` or `unreadable_file`. */
   ClipText(const ClipTextArch& arch, const std::vector<LoadStep>& weights, at::ScalarType compute, at::Device device);
 
   /**

@@ -85,6 +85,36 @@ describe("CLIP's text tower", () => {
     expect(await codeOf(cases.find(({ ref }) => ref === 'clip-texts/hf-other-end')!, [[38, 1, 39]])).to.equal('bad_batch');
   });
 
+  it('refuses shapes that cannot be, before anything is allocated, and lengths that do not fit', async () => {
+    const { text } = await openWeights(join(folder, particular.ref));
+    const { arch, weights } = text!.plan();
+    for (const wrong of [
+      { heads: 0 },
+      { heads: 5 },
+      { layers: 0 },
+      { width: -1 },
+      { context: 0 },
+      { vocabulary: 2 ** 40 },
+      { embedDim: 0 },
+    ]) {
+      const opened = loadAddon().openTextEncoder({ arch: { ...arch, ...wrong }, weights, precision: 'fp32', device: 'cpu' });
+      expect(await opened.catch((error: unknown) => error), JSON.stringify(wrong)).to.have.property('code', 'bad_config');
+    }
+    const lengths: [number, number][] = [
+      [2, 2],
+      [0, 3],
+      [-2, -3],
+      [2 ** 32, 2 ** 32],
+      [6, 0],
+    ];
+    await withEncoder(particular, 'fp32', async (encoder) => {
+      const ids = Int32Array.of(38, 3, 39, 38, 4, 39);
+      for (const [count, context] of lengths)
+        expect(() => encoder.encode(ids, count, context), `${count} x ${context}`).to.throw(RangeError);
+      expect(() => encoder.encode(Uint32Array.from(ids) as never, 2, 3)).to.throw(TypeError, 'expected an Int32Array for ids');
+    });
+  });
+
   it('is an error after close()', async () => {
     const encoder = await open(particular, 'fp32');
     await encoder.close();

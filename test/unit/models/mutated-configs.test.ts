@@ -44,9 +44,22 @@ async function compute(ref: string): Promise<void> {
   }
 }
 
+/** The same of its text tower. */
+async function computeText(ref: string): Promise<void> {
+  const { text } = await openWeights(ref);
+  const encoder = await loadAddon().openTextEncoder({ ...text!.plan(), precision: 'fp32', device: 'cpu' });
+  try {
+    await encoder.encode(Int32Array.of(38, 1, 39), 1, 3);
+  } finally {
+    await encoder.close();
+  }
+}
+
 const cases: [name: string, model: string, file: string, open: (ref: string) => Promise<unknown>][] = [
   ['of a CLIP', join(encoders, 'hf-b32'), 'config.json', compute],
   ["of open_clip's", join(encoders, 'open-clip'), 'open_clip_config.json', compute],
+  ["of a CLIP's texts", join(encoders, 'hf-b32'), 'config.json', computeText],
+  ["of open_clip's texts", join(encoders, 'open-clip'), 'open_clip_config.json', computeText],
   ['of a DINOv2', join(encoders, 'dinov2'), 'config.json', compute],
   ['of images', join(root, 'configs/demo/dinov2'), 'preprocessor_config.json', compute],
   ["of the authors' LLaVA", golden('original'), 'config.json', openLlava],
@@ -70,7 +83,7 @@ describe('a config with one value replaced', function () {
       const bare = mkdtempSync(join(work, 'bare-'));
       const attempts = [() => open(folder), ...(open === compute && file !== 'preprocessor_config.json' ? [() => readShape(bare)] : [])];
       let refused = 0;
-      // The text tower is carried along, and its config is not read.
+      // Whoever wants images alone has the text tower carried along, and its config is not read.
       for (const path of places(config).filter(([first]) => open !== compute || first !== 'text_config')) {
         for (const value of values) {
           const text = JSON.stringify(mutated(config, path, value));
