@@ -86,7 +86,7 @@ function taskCommand({ task, shape, description, data, example }: TaskCommand): 
 export function evalCommand(name: string): Command {
   const command = new Command(name)
     .description(
-      'Measure a CLIP: did it help, and what did it forget? Features of images are cached: a second\nmeasurement of the same images ' +
+      'Measure a CLIP: did it help, and what did it forget? Features of images are cached: a second measurement of the same images ' +
         'decodes none, and one that was stopped goes on.',
     )
     .helpCommand(false);

@@ -24,7 +24,13 @@ describe('the README', () => {
   after(() => rmSync(folder, { recursive: true, force: true }));
 
   it('has an example of each thing that the package does', () => {
-    expect(examples.map((code) => /import \{ (\w+) \}/.exec(code)?.[1])).to.deep.equal(['align', 'openEncoder', 'finetune', 'openLlava']);
+    expect(examples.map((code) => /import \{ (\w+) \}/.exec(code)?.[1])).to.deep.equal([
+      'align',
+      'openEncoder',
+      'finetune',
+      'openLlava',
+      'evaluate',
+    ]);
   });
 
   // In order: each second opens what the one before it made.
@@ -37,6 +43,7 @@ describe('the README', () => {
         .replace("data: 'mine.json', images: 'photos'", `data: '${folder}/train.json'`)
         .replace('steps: 100 ', 'steps: 2, rank: 4, alpha: 8, gradAccum: 2, maxLength: 256 ')
         .replace('steps: 1000', 'steps: 2, batchSize: 8')
+        .replace("data: 'animals', templates: 'templates.txt'", `data: '${root}/test/golden/eval-tasks/wds', cache: 'off'`)
         .replaceAll("'photos", `'${folder}/photos`)
         .replaceAll("'runs/", `'${folder}/runs/`);
       const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', small], {
@@ -44,7 +51,9 @@ describe('the README', () => {
         encoding: 'utf8',
       });
       expect(status, stderr).to.equal(0);
-      expect(stdout.trim().split('\n').at(-1)).to.match([/export\/hf$/, /^true$/, /runs\/llava-from-node\/export$/, /^[\w ]*$/][i]!);
+      expect(stdout.trim().split('\n').at(-1)).to.match(
+        [/export\/hf$/, /^true$/, /runs\/llava-from-node\/export$/, /^[\w ]*$/, /^\}$/][i]!,
+      );
     });
   });
 });
