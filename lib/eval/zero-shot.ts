@@ -4,37 +4,13 @@ import { KueaError } from '../errors.js';
 import { writeFileAtomically } from '../files/atomic.js';
 import type { WeightsFile } from '../models/kind.js';
 import type { Ranking } from '../native/addon.js';
+import { benchmarkScale, meanOfPrompts } from './classifier.js';
 import type { Evaluation, EvaluationResult } from './events.js';
 import { featuresOf, openModel, textFeatures } from './features.js';
 import { classificationMetrics } from './metrics.js';
 import { placeOf, type ZeroShotConfig } from './options.js';
-import { type Classifier, classify, type Embeddings } from './rank.js';
+import { type Classifier, classify } from './rank.js';
 import { resultOf } from './result.js';
-
-/** What CLIP_benchmark multiplies cosines with, whatever the model's own scale. */
-const scale = 100;
-
-/**
- * The mean of each class's prompts, each normalised before and the mean after: [classes, width]. `prompts` has the rows of a class one
- * after the other, `each` of them.
- */
-export function meanOfPrompts({ data, width }: Embeddings, each: number): Embeddings {
-  const classes = data.length / width / each;
-  const means = new Float32Array(classes * width);
-  const normalise = (row: Float32Array) => {
-    const norm = Math.max(Math.sqrt(row.reduce((sum, x) => sum + x * x, 0)), 1e-12);
-    return row.map((x) => x / norm);
-  };
-  for (let c = 0; c < classes; c++) {
-    const sum = new Float64Array(width);
-    for (let i = 0; i < each; i++) {
-      const prompt = normalise(data.subarray((c * each + i) * width, (c * each + i + 1) * width));
-      for (let d = 0; d < width; d++) sum[d]! += prompt[d]!;
-    }
-    means.set(normalise(Float32Array.from(sum, (x) => x / each)), c * width);
-  }
-  return { data: means, width };
-}
 
 /** The classifier of zero-shot classification: a row a class, from its name in every template. */
 export async function zeroShotWeights(
@@ -44,7 +20,7 @@ export async function zeroShotWeights(
   evaluation: Evaluation,
 ): Promise<Classifier> {
   const texts = await textFeatures(weights, prompts.flat(), config, evaluation);
-  return { weight: meanOfPrompts(texts, prompts[0]!.length), scale };
+  return { weight: meanOfPrompts(texts, prompts[0]!.length), scale: benchmarkScale };
 }
 
 /** Zero-shot classification as CLIP_benchmark defines it. */
