@@ -84,6 +84,7 @@ export const errorCodes = [
   // Data with answers
   'bad_annotations',
   'bad_labels',
+  'bad_suite',
   'bad_template',
   'no_classes',
   'split_not_found',

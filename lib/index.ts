@@ -19,6 +19,16 @@ export type { Ranks } from './distributed/ranks.js';
 export { type Encoder, type EncodeTextsOptions, type OpenEncoderOptions, openEncoder } from './embed/encoder.js';
 export { KueaError, type KueaErrorCode } from './errors.js';
 export { type Prediction, type ZeroShotClassifier, zeroShotClassifier } from './eval/classifier.js';
+export {
+  type Compared,
+  type CompareOptions,
+  type Comparison,
+  type ComparisonEvent,
+  type ComparisonRun,
+  compare,
+  type Difference,
+  type Regression,
+} from './eval/compare.js';
 export { type EvaluationRun, evaluate } from './eval/evaluate.js';
 export type { EvaluationEvent, EvaluationResult } from './eval/events.js';
 export type { EvaluateOptions } from './eval/options.js';

@@ -1,10 +1,13 @@
 import { Command } from 'commander';
 
+import type { DistributedConfig } from '../config/distributed.js';
 import type { Shape } from '../config/options.js';
+import type { Ranks } from '../distributed/ranks.js';
+import { type CompareOptions, compare, compareSchema, resolveComparison } from '../eval/compare.js';
 import { evaluate, resolveEvaluation } from '../eval/evaluate.js';
 import type { EvaluationEvent } from '../eval/events.js';
 import { type EvaluateOptions, linearProbeSchema, retrievalSchema, zeroShotSchema } from '../eval/options.js';
-import { evalText, resultText } from './eval-progress.js';
+import { comparedText, comparisonText, evalText, resultText } from './eval-progress.js';
 import { type Asked, flagName, optionsCommand } from './options-command.js';
 import { output } from './output.js';
 import { eventPrinter } from './progress.js';
@@ -12,20 +15,23 @@ import { distributedShape, runRanked, splitDistributed } from './ranked.js';
 
 type Task = EvaluateOptions['task'];
 
-async function run(task: Task, { options, warnings }: Asked): Promise<void> {
-  const { own, distributed } = splitDistributed(options);
-  const asked = { task, ...own } as EvaluateOptions;
-  const { config } = resolveEvaluation(asked, { name: flagName, warn: (message) => warnings.push(message) });
-  const { device } = config;
-  await runRanked({ name: `kuea-eval ${task}`, distributed, device, dryRun: false, json: false }, async (ranks, signal) => {
-    const printer = eventPrinter<EvaluationEvent>(false, evalText);
+type Printed = Exclude<EvaluationEvent, { type: 'result' }>;
+
+/** Runs on the ranks that are asked for; rank 0 prints. `work` gives what the run says at its end. */
+async function onRanks(
+  name: string,
+  distributed: DistributedConfig,
+  device: string,
+  work: (ranks: Ranks, signal: AbortSignal, print: (event: Printed) => void) => Promise<string>,
+): Promise<void> {
+  await runRanked({ name: `kuea-eval ${name}`, distributed, device, dryRun: false, json: false }, async (ranks, signal) => {
+    const printer = eventPrinter<Printed>(false, evalText);
     try {
-      if (ranks.rank === 0) for (const message of warnings) printer.print({ type: 'warning', message });
-      const evaluation = evaluate(asked, { signal, ranks });
-      for await (const event of evaluation) if (ranks.rank === 0) printer.print(event);
-      const result = await evaluation.result;
+      const said = await work(ranks, signal, (event) => {
+        if (ranks.rank === 0) printer.print(event);
+      });
       printer.close();
-      if (ranks.rank === 0) output.block(resultText(result));
+      if (ranks.rank === 0) output.block(said);
       return false;
     } catch (error) {
       if (signal.aborted && error === signal.reason) return true;
@@ -33,6 +39,32 @@ async function run(task: Task, { options, warnings }: Asked): Promise<void> {
     } finally {
       printer.close();
     }
+  });
+}
+
+async function run(task: Task, { options, warnings }: Asked): Promise<void> {
+  const { own, distributed } = splitDistributed(options);
+  const asked = { task, ...own } as EvaluateOptions;
+  const { config } = resolveEvaluation(asked, { name: flagName, warn: (message) => warnings.push(message) });
+  await onRanks(task, distributed, config.device, async (ranks, signal, print) => {
+    for (const message of warnings) print({ type: 'warning', message });
+    const evaluation = evaluate(asked, { signal, ranks });
+    for await (const event of evaluation) if (event.type !== 'result') print(event);
+    return resultText(await evaluation.result);
+  });
+}
+
+async function runComparison({ options, warnings }: Asked): Promise<void> {
+  const { own, distributed } = splitDistributed(options);
+  const config = resolveComparison(own as CompareOptions, { name: flagName, warn: (message) => warnings.push(message) });
+  await onRanks('compare', distributed, config.device, async (ranks, signal, print) => {
+    for (const message of warnings) print({ type: 'warning', message });
+    const comparison = compare(config, { signal, ranks });
+    for await (const event of comparison) {
+      if (event.type !== 'evaluation') print(event);
+      else if (ranks.rank === 0) output.block(comparedText(event.compared));
+    }
+    return comparisonText(await comparison.result);
   });
 }
 
@@ -83,6 +115,22 @@ function taskCommand({ task, shape, description, data, example }: TaskCommand): 
   });
 }
 
+const compareExamples =
+  '\nThe models: folders, files, runs or hub ids; the first is what the others are held\nagainst. Intervals hold 95 % of 10,000 ' +
+  'resamples of the images.\n\nExamples:\n  kuea-eval compare openai/clip-vit-base-patch16 runs/b16 --suite quick --out compared\n' +
+  '  kuea-eval compare A B C --suite mine.yaml --out compared\n';
+
+const compareCommand = () =>
+  optionsCommand({
+    name: 'compare',
+    description: 'Measure several CLIPs by a suite: differences with their intervals, averages, the worst regressions.',
+    examples: { everyday: `${compareExamples}\n--help-all shows every option.`, all: compareExamples },
+    shape: { ...compareSchema.shape, ...distributedShape },
+    operands: 'models',
+    presets: [],
+    run: runComparison,
+  });
+
 export function evalCommand(name: string): Command {
   const command = new Command(name)
     .description(
@@ -91,5 +139,6 @@ export function evalCommand(name: string): Command {
     )
     .helpCommand(false);
   for (const task of tasks) command.addCommand(taskCommand(task));
+  command.addCommand(compareCommand());
   return command;
 }

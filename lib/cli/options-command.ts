@@ -25,6 +25,8 @@ export interface OptionsCommand {
   examples: { everyday: string; all: string };
   /** The schema's `shape`, its keys made by `option`. */
   shape: Shape;
+  /** The key whose list may be given by words alone, without its flag. */
+  operands?: string;
   /** Names of the recipes that --preset takes. */
   presets: readonly string[];
   run(asked: Asked): Promise<void>;
@@ -118,6 +120,7 @@ export function optionsCommand(spec: OptionsCommand): Command {
   const { name, description, shape, presets } = spec;
   const keys = Object.keys(shape);
   const command = new Command(name).description(description).allowExcessArguments(true);
+  if (spec.operands !== undefined) command.usage(`[options] [${spec.operands}...]`);
   const everyday = new Map([
     ['help', 'show the everyday options'],
     ['help-all', 'show every option'],
@@ -152,9 +155,11 @@ export function optionsCommand(spec: OptionsCommand): Command {
       const key = camelCase(stray.replace(/^--?(no-)?/, '').replace(/=.*/, ''));
       throw new KueaError('unknown_option', `unknown option ${stray}: did you mean ${flagName(nearest(key, known))}?`);
     }
-    if (self.args.length > 0) throw new KueaError('unknown_option', `expected options alone, found ${self.args[0]}`);
+    if (self.args.length > 0 && spec.operands === undefined)
+      throw new KueaError('unknown_option', `expected options alone, found ${self.args[0]}`);
     // Only what was typed: a --no-KEY that was not must not outweigh a file.
     const typed = Object.fromEntries(Object.entries(flags).filter(([key]) => self.getOptionValueSource(key) === 'cli'));
+    if (spec.operands !== undefined && self.args.length > 0) typed[spec.operands] = self.args;
     const warnings: string[] = [];
     const options = await gather(typed, spec, { name: flagName, warn: (message) => warnings.push(message) });
     await spec.run({ options, json: flags['json'] === true, warnings });

@@ -12,8 +12,8 @@ import { camelCase, nearest, snakeCase } from './keys.js';
 const isBesideFile = (value: unknown): value is string => typeof value === 'string' && /^\.{1,2}\//.test(value);
 
 /**
- * Names of a program's recipes that ship with the package: configs/NAME.yaml, kuea-lora's being those that end in -lora. Of the demo's,
- * which name files that are drawn when it is first run, those that can be used.
+ * Names of a program's recipes that ship with the package: configs/NAME.yaml, kuea-lora's being those that end in -lora; suite-NAME.yaml
+ * are kuea-eval's suites. Of the demo's, which name files that are drawn when it is first run, those that can be used.
  */
 export function presetNames(program: 'align' | 'lora', folder = join(packageRoot(), 'configs')): string[] {
   const usable = (file: string) => {
@@ -21,7 +21,10 @@ export function presetNames(program: 'align' | 'lora', folder = join(packageRoot
     return paths.every((path) => existsSync(resolve(folder, path)));
   };
   return readdirSync(folder)
-    .filter((name) => name.endsWith('.yaml') && name.endsWith('-lora.yaml') === (program === 'lora') && usable(name))
+    .filter(
+      (name) =>
+        name.endsWith('.yaml') && !name.startsWith('suite-') && name.endsWith('-lora.yaml') === (program === 'lora') && usable(name),
+    )
     .map((name) => basename(name, '.yaml'))
     .sort();
 }
@@ -54,9 +57,13 @@ export async function readConfigFile(file: string): Promise<Record<string, unkno
  * folder; any other is as on the command line. Throws KueaError `bad_config`.
  */
 export async function readRecipe(file: string): Promise<Record<string, unknown>> {
-  const options = await readConfigFile(file);
+  return nestedRecipe(file, await readConfigFile(file));
+}
+
+/** The same of options that are nested in those of `file`: keys in camelCase, paths from the file's folder. */
+export function nestedRecipe(file: string, options: object): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(options).map(([key, value]) => [key, isBesideFile(value) ? resolve(dirname(file), value) : value]),
+    Object.entries(options).map(([key, value]) => [camelCase(key), isBesideFile(value) ? resolve(dirname(file), value) : value]),
   );
 }
 

@@ -7,6 +7,7 @@ import { loadAddon } from '../native/load.js';
 import { type Run, startRun } from '../run/run.js';
 import type { Evaluation, EvaluationEvent, EvaluationResult } from './events.js';
 import { linearProbe } from './linear-probe.js';
+import type { Measured } from './measured.js';
 import { type EvaluateOptions, type EvaluationConfig, linearProbeSchema, retrievalSchema, zeroShotSchema } from './options.js';
 import { retrieval } from './retrieval.js';
 import { zeroShot } from './zero-shot.js';
@@ -14,9 +15,9 @@ import { zeroShot } from './zero-shot.js';
 export type EvaluationRun = Run<EvaluationEvent, EvaluationResult>;
 
 /** A task with its options checked. */
-interface Asked {
+export interface Asked {
   config: EvaluationConfig;
-  measure: (evaluation: Evaluation) => Promise<EvaluationResult>;
+  measure: (evaluation: Evaluation) => Promise<Measured>;
 }
 
 /** Throws KueaError `bad_option`, `missing_option`, `unknown_option`. */
@@ -56,7 +57,7 @@ export function evaluate(
     const addon = loadAddon();
     const device = resolveDevice(config.device, addon.info(), ranks.localRank);
     if (config.threads) await addon.setThreads(config.threads);
-    const result = await measure({ device, emit, signal, ranks });
+    const { result } = await measure({ device, emit, signal, ranks });
     if (config.json !== undefined && ranks.rank === 0) await writeFileAtomically(config.json, `${JSON.stringify(result, null, 2)}\n`);
     emit({ type: 'result', result });
     return result;

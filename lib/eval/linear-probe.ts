@@ -3,8 +3,9 @@ import type { ClassifiedSet } from '../data/labelled/sets.js';
 import { split as splitIndices } from '../data/split.js';
 import { KueaError } from '../errors.js';
 import type { WeightsFile } from '../models/kind.js';
-import type { Evaluation, EvaluationResult } from './events.js';
+import type { Evaluation } from './events.js';
 import { featuresOf, openModel } from './features.js';
+import { classificationPerImage, type Measured } from './measured.js';
 import { probeMetrics } from './metrics.js';
 import { type LinearProbeConfig, placeOf } from './options.js';
 import { fitAdamW, fitByValidation, fitLbfgs, type Labelled, type ProbeSolver } from './probe.js';
@@ -15,7 +16,7 @@ import { resultOf } from './result.js';
  * A linear probe on frozen features. Under kuea-release the test images alone are not normalised, as the published evaluation does it: the
  * probe is tested on other statistics than it was trained on.
  */
-export async function linearProbe(config: LinearProbeConfig, evaluation: Evaluation): Promise<EvaluationResult> {
+export async function linearProbe(config: LinearProbeConfig, evaluation: Evaluation): Promise<Measured> {
   const started = performance.now();
   const { split, trainSplit, protocol, allowPartial } = config;
   const weights = await openModel(config, evaluation);
@@ -29,8 +30,14 @@ export async function linearProbe(config: LinearProbeConfig, evaluation: Evaluat
       const tested = await labelled(weights, test, config, evaluation, protocol === 'kuea-release');
       evaluation.emit({ type: 'phase', name: 'training the probe' });
       const { classifier, more } = await trainProbe(trained, classes, config, evaluation.signal);
-      const metrics = { ...probeMetrics(await classify(tested.features, classifier), tested.labels, classes), ...more };
-      return await resultOf('linear_probe', config, weights, test, tested.labels.length, metrics, started);
+      const { features, labels } = tested;
+      const predicted = await classify(features, classifier);
+      const metrics = { ...probeMetrics(predicted, labels, classes), ...more };
+      return {
+        result: await resultOf('linear_probe', config, weights, test, labels.length, metrics, started),
+        images: Array.from(labels, (_, i) => test.images.name(i)),
+        ...classificationPerImage(predicted, labels, classes, 'lp_'),
+      };
     } finally {
       await test.close();
     }

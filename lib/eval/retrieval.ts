@@ -1,6 +1,7 @@
 import { openRetrieval } from '../data/labelled/retrieval.js';
-import type { Evaluation, EvaluationResult } from './events.js';
+import type { Evaluation } from './events.js';
 import { featuresOf, openModel, textFeatures } from './features.js';
+import { type Measured, retrievalPerImage } from './measured.js';
 import { retrievalMetrics, retrievalRanks } from './metrics.js';
 import { placeOf, type RetrievalConfig } from './options.js';
 import { topKBothWays } from './rank.js';
@@ -13,7 +14,7 @@ const publishedCut = 77;
  * Retrieval of images by captions and of captions by images as CLIP_benchmark defines it. Under kuea-release pixels are not normalised and
  * captions are cut at 77 characters, as the published evaluation does it.
  */
-export async function retrieval(config: RetrievalConfig, evaluation: Evaluation): Promise<EvaluationResult> {
+export async function retrieval(config: RetrievalConfig, evaluation: Evaluation): Promise<Measured> {
   const started = performance.now();
   const { split, annotations, images, recallK, allowPartial, protocol } = config;
   const isPublished = protocol === 'kuea-release';
@@ -27,9 +28,14 @@ export async function retrieval(config: RetrievalConfig, evaluation: Evaluation)
     const features = await featuresOf(weights, set.images, config, evaluation, isPublished);
     evaluation.emit({ type: 'phase', name: 'ranking' });
     const [ofTexts, ofImages] = await topKBothWays(texts, features, Math.max(...recallK));
-    const ranks = retrievalRanks(ofTexts, ofImages, Int32Array.from(set.owner));
+    const owners = Int32Array.from(set.owner);
+    const ranks = retrievalRanks(ofTexts, ofImages, owners);
     const metrics = retrievalMetrics(ranks, recallK);
-    return await resultOf('zeroshot_retrieval', config, weights, set, set.images.length, metrics, started);
+    return {
+      result: await resultOf('zeroshot_retrieval', config, weights, set, set.images.length, metrics, started),
+      images: Array.from({ length: set.images.length }, (_, i) => set.images.name(i)),
+      ...retrievalPerImage(ranks, owners, recallK),
+    };
   } finally {
     await set.close();
   }

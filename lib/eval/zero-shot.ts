@@ -5,8 +5,9 @@ import { writeFileAtomically } from '../files/atomic.js';
 import type { WeightsFile } from '../models/kind.js';
 import type { Ranking } from '../native/addon.js';
 import { benchmarkScale, meanOfPrompts } from './classifier.js';
-import type { Evaluation, EvaluationResult } from './events.js';
+import type { Evaluation } from './events.js';
 import { featuresOf, openModel, textFeatures } from './features.js';
+import { classificationPerImage, type Measured } from './measured.js';
 import { classificationMetrics } from './metrics.js';
 import { placeOf, type ZeroShotConfig } from './options.js';
 import { type Classifier, classify } from './rank.js';
@@ -24,7 +25,7 @@ export async function zeroShotWeights(
 }
 
 /** Zero-shot classification as CLIP_benchmark defines it. */
-export async function zeroShot(config: ZeroShotConfig, evaluation: Evaluation): Promise<EvaluationResult> {
+export async function zeroShot(config: ZeroShotConfig, evaluation: Evaluation): Promise<Measured> {
   const started = performance.now();
   const { split, classes, templates, protocol, allowPartial } = config;
   const weights = await openModel(config, evaluation);
@@ -44,7 +45,11 @@ export async function zeroShot(config: ZeroShotConfig, evaluation: Evaluation): 
       );
     }
     const metrics = { ...classificationMetrics(predicted, labels, set.classCount) };
-    return await resultOf('zeroshot_classification', config, weights, set, labels.length, metrics, started);
+    return {
+      result: await resultOf('zeroshot_classification', config, weights, set, labels.length, metrics, started),
+      images: Array.from(labels, (_, i) => set.images.name(i)),
+      ...classificationPerImage(predicted, labels, set.classCount),
+    };
   } finally {
     await set.close();
   }
