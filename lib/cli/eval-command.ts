@@ -22,16 +22,17 @@ async function onRanks(
   name: string,
   distributed: DistributedConfig,
   device: string,
+  json: boolean,
   work: (ranks: Ranks, signal: AbortSignal, print: (event: Printed) => void) => Promise<string>,
 ): Promise<void> {
-  await runRanked({ name: `kuea-eval ${name}`, distributed, device, dryRun: false, json: false }, async (ranks, signal) => {
-    const printer = eventPrinter<Printed>(false, evalText);
+  await runRanked({ name: `kuea-eval ${name}`, distributed, device, dryRun: false, json }, async (ranks, signal) => {
+    const printer = eventPrinter<Printed>(json, evalText);
     try {
       const said = await work(ranks, signal, (event) => {
         if (ranks.rank === 0) printer.print(event);
       });
       printer.close();
-      if (ranks.rank === 0) output.block(said);
+      if (ranks.rank === 0 && !json) output.block(said);
       return false;
     } catch (error) {
       if (signal.aborted && error === signal.reason) return true;
@@ -46,7 +47,7 @@ async function run(task: Task, { options, warnings }: Asked): Promise<void> {
   const { own, distributed } = splitDistributed(options);
   const asked = { task, ...own } as EvaluateOptions;
   const { config } = resolveEvaluation(asked, { name: flagName, warn: (message) => warnings.push(message) });
-  await onRanks(task, distributed, config.device, async (ranks, signal, print) => {
+  await onRanks(task, distributed, config.device, false, async (ranks, signal, print) => {
     for (const message of warnings) print({ type: 'warning', message });
     const evaluation = evaluate(asked, { signal, ranks });
     for await (const event of evaluation) if (event.type !== 'result') print(event);
@@ -54,14 +55,15 @@ async function run(task: Task, { options, warnings }: Asked): Promise<void> {
   });
 }
 
-async function runComparison({ options, warnings }: Asked): Promise<void> {
+async function runComparison({ options, json, warnings }: Asked): Promise<void> {
   const { own, distributed } = splitDistributed(options);
   const config = resolveComparison(own as CompareOptions, { name: flagName, warn: (message) => warnings.push(message) });
-  await onRanks('compare', distributed, config.device, async (ranks, signal, print) => {
+  await onRanks('compare', distributed, config.device, json, async (ranks, signal, print) => {
     for (const message of warnings) print({ type: 'warning', message });
     const comparison = compare(config, { signal, ranks });
     for await (const event of comparison) {
       if (event.type !== 'evaluation') print(event);
+      else if (ranks.rank === 0 && json) output.json(event);
       else if (ranks.rank === 0) output.block(comparedText(event.compared));
     }
     return comparisonText(await comparison.result);
@@ -115,10 +117,14 @@ function taskCommand({ task, shape, description, data, example }: TaskCommand): 
   });
 }
 
-const compareExamples =
-  '\nThe models: folders, files, runs or hub ids; the first is what the others are held\nagainst. Intervals hold 95 % of 10,000 ' +
-  'resamples of the images.\n\nExamples:\n  kuea-eval compare openai/clip-vit-base-patch16 runs/b16 --suite quick --out compared\n' +
-  '  kuea-eval compare A B C --suite mine.yaml --out compared\n';
+const compareExamples = `
+The first of the models is what the others are held against. Intervals hold 95 %
+of 10,000 resamples of the images.
+
+Examples:
+  kuea-eval compare openai/clip-vit-base-patch16 runs/b16 --out compared
+  kuea-eval compare A B C --suite mine.yaml --out compared
+`;
 
 const compareCommand = () =>
   optionsCommand({

@@ -66,7 +66,9 @@ function expectation(issue: z.core.$ZodIssue): string {
       return `one of ${issue.values.map(String).join(', ')}`;
     case 'too_small':
     case 'too_big': {
-      if (issue.origin === 'string' || issue.origin === 'array') return issue.origin === 'string' ? 'some text' : 'at least one of a list';
+      if (issue.origin === 'string') return 'some text';
+      if (issue.origin === 'array' && issue.code === 'too_small')
+        return `at least ${issue.minimum === 1 ? 'one' : issue.minimum} of a list`;
       const bound = issue.code === 'too_small' ? ('least' as const) : ('most' as const);
       const value = issue.code === 'too_small' ? issue.minimum : issue.maximum;
       return `a number ${least(bound, value, issue.inclusive)}`;

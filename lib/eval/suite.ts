@@ -49,6 +49,11 @@ export function suiteNames(): string[] {
  * `bad_suite`.
  */
 export async function readSuite(nameOrFile: string): Promise<Suite> {
+  if (!suiteNames().includes(nameOrFile) && !existsSync(nameOrFile))
+    throw new KueaError(
+      'bad_suite',
+      `expected a suite of the package (${suiteNames().join(', ')}) or a YAML file, found no file ${nameOrFile}`,
+    );
   const file = suiteNames().includes(nameOrFile) && !existsSync(nameOrFile) ? join(folder(), `suite-${nameOrFile}.yaml`) : nameOrFile;
   const parsed = schema.safeParse(await readRecipe(file));
   if (!parsed.success) {

@@ -117,6 +117,9 @@ averages:
     expect(await refused('evaluations: [{ task: zero-shot, data: x }]\naverages: [{ name: a, metric: b, datasets: [y] }]')).to.include(
       'found y',
     );
-    expect(() => compare({ ...options, models: [model] })).to.throw(/list for models|at least/);
+    expect((await failure(readSuite('nope'))).message).to.equal(
+      'expected a suite of the package (paper, quick) or a YAML file, found no file nope',
+    );
+    expect(() => compare({ ...options, models: [model] })).to.throw(/expected at least 2 of a list for models/);
   });
 });
