@@ -4,7 +4,7 @@ import { oneOf, option, parseOptions, type Telling } from '../config/options.js'
 import { parseSaved } from '../config/saved.js';
 import { KueaError } from '../errors.js';
 import { shareBatch } from '../run/batch.js';
-import { adamOptions, freeRunKeys, imageOptions, runOptions, schedulerOption } from '../run/options.js';
+import { adamOptions, evaluationOptions, freeRunKeys, imageOptions, runOptions, schedulerOption } from '../run/options.js';
 
 const positive = z.number().positive();
 const natural = z.int().nonnegative();
@@ -115,6 +115,7 @@ export const alignSchema = z.strictObject({
   }),
 
   ...runOptions,
+  ...evaluationOptions,
   cache: option('Run', 'folder of the frozen-embedding cache, or off (default: cache/ in the run)', text.optional()),
   seed: option('Run', 'seed of the order and the subset', natural.default(0)),
   logEvery: option('Run', 'updates between two lines of metrics', count.default(10)),
@@ -140,6 +141,9 @@ export const freeAlignKeys: readonly AlignKey[] = [
   ...freeRunKeys,
   'cache',
   'exportLayouts',
+  'eval',
+  'evalEvery',
+  'best',
   // What it makes of the batch is in microBatch.
   'gradAccum',
 ];
@@ -164,6 +168,8 @@ export function resolveAlignConfig(
   if (config.extend) config.resume = true;
   if (config.valFraction > 0 && config.valData !== undefined)
     throw new KueaError('bad_option', `expected ${name('valFraction')} or ${name('valData')}, found both: leave one out`);
+  if (config.best !== undefined && config.eval === undefined)
+    throw new KueaError('bad_option', `expected ${name('eval')} with ${name('best')}, found it alone: which suite has ${config.best}?`);
   return { ...config, batchSize };
 }
 

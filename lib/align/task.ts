@@ -11,10 +11,11 @@ import { Meter } from '../run/meter.js';
 import { learningRate, type Schedule } from '../run/schedule.js';
 import { anyStopped, orStopped, type Session } from '../run/session.js';
 import { restoreTrainerState, writeTrainerState } from '../run/trainer-state.js';
-import type { Batches, Task } from '../run/training.js';
+import type { Batches, Judge, Task } from '../run/training.js';
 import type { AlignEvent, AlignLine, AlignValidation } from './events.js';
 import { fitKernel } from './fit-kernel.js';
 import { type AlignInputs, encoderSpecs, type HeldOut, preprocessingOf } from './inputs.js';
+import { openJudge } from './judge.js';
 import type { AlignConfig } from './options.js';
 import { teacherSizeOf, trainingSlots, validationSlots } from './plan.js';
 import { sampleEmbeddings } from './sample-embeddings.js';
@@ -32,6 +33,7 @@ export async function openTask(session: AlignSession, inputs: AlignInputs): Prom
     ? givenKernel(config)
     : await fromRank0(ranks, 'kernel', () => orStopped(signal, startingKernel(session, inputs)));
   if (!kernel) return null;
+  const judge = await openJudge(session);
   const specs = encoderSpecs(config, inputs);
   session.emit({ type: 'phase', name: 'loading models' });
   const trainer = await loadAddon().openTrainer({
@@ -56,14 +58,20 @@ export async function openTask(session: AlignSession, inputs: AlignInputs): Prom
   });
   try {
     if (cache) await trainer.openCache(cache);
-    return taskOf(session, inputs, trainer, cache);
+    return taskOf(session, inputs, trainer, cache, judge);
   } catch (error) {
     await trainer.close();
     throw error;
   }
 }
 
-function taskOf(session: AlignSession, inputs: AlignInputs, trainer: NativeTrainer, cache: CacheSpec | null): AlignTask {
+function taskOf(
+  session: AlignSession,
+  inputs: AlignInputs,
+  trainer: NativeTrainer,
+  cache: CacheSpec | null,
+  judge: Judge | null,
+): AlignTask {
   const { config, folder, ranks } = session;
   const { source, heldOut, sampler, plan, student } = inputs;
   const meter = new Meter<'images'>();
@@ -71,6 +79,7 @@ function taskOf(session: AlignSession, inputs: AlignInputs, trainer: NativeTrain
   const schedule: Schedule = { lr, scheduler, warmup: plan.warmup, first: protocol === 'kuea-release' ? 'peak' : 'step' };
   return {
     steps: plan.steps,
+    judge,
     restore: ({ path, step }) => (ranks.rank === 0 ? restoreTrainerState(trainer, path, step) : trainer.restore([], step)),
     batches: (startStep, skipped): Batches<FilledSlot> => {
       const loader = new Loader({

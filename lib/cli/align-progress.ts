@@ -36,6 +36,10 @@ export const alignText: EventText<AlignEvent> = {
         return `resumed after step ${event.step}`;
       case 'validation':
         return `validation after step ${event.step}: loss ${short(event.val_loss)} on ${event.val_samples} images`;
+      case 'evaluation': {
+        const said = Object.entries(event.evaluation).map(([name, value]) => `${name} ${value === null ? '-' : value.toFixed(4)}`);
+        return `after step ${event.step}: ${said.join('  ')}`;
+      }
       case 'checkpoint':
         return event.warning ?? '';
       case 'export':

@@ -22,6 +22,8 @@ export const loraText: EventText<LoraEvent> = {
         return `resumed after step ${event.step}`;
       case 'validation':
         return `validation after step ${event.step}: loss ${short(event.val_loss)} on ${event.val_samples} samples`;
+      case 'evaluation':
+        return '';
       case 'checkpoint':
         return event.warning ?? '';
       case 'export':

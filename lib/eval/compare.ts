@@ -9,12 +9,12 @@ import { loadAddon } from '../native/load.js';
 import { type Run, startRun } from '../run/run.js';
 import { type Interval, type Measure, pairedBootstrap } from './bootstrap.js';
 import { csvOf } from './comparison.js';
-import { type Asked, resolveEvaluation } from './evaluate.js';
 import type { Evaluation, EvaluationEvent, EvaluationResult } from './events.js';
 import { compareHits, type McNemar } from './mcnemar.js';
-import { type Measured, overSeeds } from './measured.js';
-import { type EvaluateOptions, zeroShotSchema } from './options.js';
-import { readSuite, type SuiteEntry } from './suite.js';
+import type { Measured } from './measured.js';
+import { zeroShotSchema } from './options.js';
+import { readSuite } from './suite.js';
+import { planSuite } from './suite-plan.js';
 
 const { precision, batchSize, device, threads, workers, cache, protocol, allowPartial } = zeroShotSchema.shape;
 
@@ -82,16 +82,6 @@ export interface Comparison {
 export type ComparisonEvent = Exclude<EvaluationEvent, { type: 'result' }> | { type: 'evaluation'; compared: Compared };
 export type ComparisonRun = Run<ComparisonEvent, Comparison>;
 
-/** Throws KueaError as `resolveEvaluation`. */
-function asked(model: string, { options, seeds }: SuiteEntry, config: CompareConfig): Asked[] {
-  const { precision, batchSize, threads, workers, cache, protocol, allowPartial } = config;
-  return seeds.map((seed) => {
-    const seeded = seeds.length > 1 ? { seed } : {};
-    const common = { precision, batchSize, threads, workers, cache, protocol, allowPartial };
-    return resolveEvaluation({ ...common, ...options, ...seeded, model } as EvaluateOptions);
-  });
-}
-
 /** The part of images that are right, of one seed: what McNemar's test is of. */
 const isPart = ({ values, counts, groups }: Measure) => values.length === 1 && !counts && !groups;
 
@@ -137,16 +127,17 @@ export function compare(options: CompareOptions, { signal, ranks = oneRank }: { 
   const { models, suite: nameOfSuite, out } = config;
   return startRun(async (emit) => {
     const suite = await readSuite(nameOfSuite);
+    const { precision, batchSize, threads, workers, cache, protocol, allowPartial } = config;
     // All options are checked before the first is measured.
-    const plan = suite.evaluations.map((entry) => models.map((model) => asked(model, entry, config)));
+    const plans = models.map((model) => planSuite(suite, model, { precision, batchSize, threads, workers, cache, protocol, allowPartial }));
     if (ranks.rank === 0) await makeFolder(out);
     const addon = loadAddon();
     const device = resolveDevice(config.device, addon.info(), ranks.localRank);
     if (config.threads) await addon.setThreads(config.threads);
     const evaluations: Compared[] = [];
-    for (const [e, seedsOfModels] of plan.entries()) {
+    for (const e of suite.evaluations.keys()) {
       const measured: Measured[] = [];
-      for (const [m, seeds] of seedsOfModels.entries()) {
+      for (const [m, plan] of plans.entries()) {
         const where = `${e + 1} of ${plan.length}, model ${m + 1} of ${models.length}`;
         const evaluation: Evaluation = {
           device,
@@ -157,11 +148,9 @@ export function compare(options: CompareOptions, { signal, ranks = oneRank }: { 
             else if (event.type !== 'result') emit(event);
           },
         };
-        const all: Measured[] = [];
-        for (const { measure } of seeds) all.push(await measure(evaluation));
-        measured.push(overSeeds(all));
+        measured.push(await plan[e]!(evaluation));
       }
-      emit({ type: 'phase', name: `${e + 1} of ${plan.length}: comparing` });
+      emit({ type: 'phase', name: `${e + 1} of ${suite.evaluations.length}: comparing` });
       const results = measured.map(({ result }) => result);
       const compared: Compared = {
         task: results[0]!.task,

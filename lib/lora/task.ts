@@ -121,6 +121,7 @@ function taskOf(session: LoraSession, inputs: LoraInputs, trainer: NativeLoraTra
         seconds,
       };
     },
+    judge: null,
     validate: async (step) => (heldOut ? validate(step, heldOut, trainer, loaderOptions, session) : null),
     collect: () => trainer.gather(),
     write: async (path) => {

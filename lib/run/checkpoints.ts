@@ -67,16 +67,22 @@ export async function saveCheckpoint(
   });
   await writeFileAtomically(run.file('latest'), `checkpoints/${folderName(step)}\n`);
 
+  const warning = await removeOld(run, keep);
+  return { path, step, ...(warning === undefined ? {} : { warning }) };
+}
+
+/** Removes all checkpoints but the newest `keep` and the best; why one of them could not be removed. */
+async function removeOld(run: Folder, keep: number): Promise<string | undefined> {
   const steps = await savedSteps(run);
   const best = (await bestCheckpoint(run))?.step;
-  const saved: SavedCheckpoint = { path, step };
+  let warning: string | undefined;
   for (const old of steps.slice(0, Math.max(0, steps.length - keep)).filter((other) => other !== best)) {
     // It is only in the way: the run goes on.
-    await removeWhole(join(parent, folderName(old))).catch((error: Error) => {
-      saved.warning = `cannot remove the old checkpoint of step ${old} (${error.message})`;
+    await removeWhole(run.file('checkpoints', folderName(old))).catch((error: Error) => {
+      warning = `cannot remove the old checkpoint of step ${old} (${error.message})`;
     });
   }
-  return saved;
+  return warning;
 }
 
 /** The newest complete checkpoint, or null; what a killed run left half-written is removed. Throws KueaError `bad_checkpoint`. */
@@ -99,9 +105,10 @@ export async function latestCheckpoint(run: Folder): Promise<Checkpoint | null> 
   return { path, step };
 }
 
-/** Points `best` at the checkpoint of `step`, which is then kept, with the metric that made it the best. */
-export function markBest(run: Folder, step: number, metric: number): Promise<void> {
-  return writeFileAtomically(run.file('best'), `checkpoints/${folderName(step)}\n${metric}\n`);
+/** Points `best` at the checkpoint of `step`, which is then kept beside the newest `keep`, with the metric that made it the best. */
+export async function markBest(run: Folder, step: number, metric: number, keep: number): Promise<void> {
+  await writeFileAtomically(run.file('best'), `checkpoints/${folderName(step)}\n${metric}\n`);
+  await removeOld(run, keep);
 }
 
 /** The checkpoint that `best` names, with its metric; null when there is none. */

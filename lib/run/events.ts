@@ -21,6 +21,15 @@ export interface ValidationLine {
   val_samples: number;
 }
 
+/** A line of metrics.jsonl: what the suite of a run measures of its weights, after `step` updates. */
+export interface EvaluationLine {
+  step: number;
+  /** By metric, the mean over the suite's sets that have it; null where one of them has no number. */
+  evaluation: Readonly<Record<string, number | null>>;
+  /** The same by set. */
+  sets: Readonly<Record<string, Readonly<Record<string, number | null>>>>;
+}
+
 /** What happens in any run that trains, in order. */
 export type RunEvent<Plan, Line extends StepLine> =
   /** Something that somebody should know or change, a sentence. */
@@ -34,6 +43,7 @@ export type RunEvent<Plan, Line extends StepLine> =
   | { type: 'tick'; step: number; steps: number }
   | ({ type: 'step'; steps: number } & Line)
   | ({ type: 'validation' } & ValidationLine)
+  | ({ type: 'evaluation' } & EvaluationLine)
   /** `warning`: an old checkpoint that could not be removed, and why. */
   | { type: 'checkpoint'; step: number; path: string; warning?: string }
   | { type: 'export'; layout: string; path: string }

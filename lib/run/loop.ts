@@ -8,8 +8,8 @@ export interface Training<Batch, Metrics> {
   start: number;
   steps: number;
   logEvery: number;
-  /** 0 saves at the end alone. */
-  saveEvery: number;
+  /** Whether it is saved after `step` updates; it is at the end in any case. */
+  savesAfter(step: number): boolean;
   learningRate(step: number): number;
   /** Update `step`, from 0; its metrics when `log` is set. Resolves when the batch's memory may be filled again. */
   step(batch: Batch, step: number, lr: number, log: boolean): Promise<Metrics | null>;
@@ -27,7 +27,7 @@ export interface Training<Batch, Metrics> {
  * loss, say) ends it with the step named; the last checkpoint stays.
  */
 export async function train<Batch, Metrics>(training: Training<Batch, Metrics>): Promise<number> {
-  const { start, steps, logEvery, saveEvery, signal } = training;
+  const { start, steps, logEvery, signal } = training;
   let done = start;
   let saved = start;
   if (done < steps && !signal?.aborted) {
@@ -50,7 +50,7 @@ export async function train<Batch, Metrics>(training: Training<Batch, Metrics>):
       done++;
       await training.onStep(done, batch, lr, metrics);
       const stop = done === steps || signal?.aborted === true;
-      if (stop || (saveEvery > 0 && done % saveEvery === 0)) {
+      if (stop || training.savesAfter(done)) {
         await training.save(done);
         saved = done;
       }

@@ -34,6 +34,20 @@ export const runOptions = {
   keepCheckpoints: option('Run', 'checkpoints to keep', count.default(2)),
 };
 
+/** Options of a run that is measured while it trains. */
+export const evaluationOptions = {
+  eval: option(
+    'Run',
+    'suite to measure the student by while it is trained: quick, paper, or a YAML as kuea-eval compare takes it',
+    text.optional(),
+    {
+      everyday: 'suite to measure the student by while it is trained',
+    },
+  ),
+  evalEvery: option('Run', 'updates between two measurements; 0 measures before the first and after the last alone', natural.default(0)),
+  best: option('Run', 'metric of the suite, such as zero_shot_acc1, whose best checkpoint is kept', text.optional()),
+};
+
 /** Options that any resumed run may change: they do not change what is computed. */
 export const freeRunKeys = [
   'out',

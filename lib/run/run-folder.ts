@@ -16,7 +16,18 @@ export type RunConfig = Record<string, unknown> & { out: string; resume: boolean
 const lengths = ['steps', 'epochs'];
 
 /** What a run makes in its folder. */
-const ours = ['config.yaml', 'inputs.json', 'metrics.jsonl', 'skipped.jsonl', 'cache', 'checkpoints', 'latest', 'best', 'export'];
+const ours = [
+  'config.yaml',
+  'inputs.json',
+  'metrics.jsonl',
+  'skipped.jsonl',
+  'cache',
+  'checkpoints',
+  'latest',
+  'best',
+  'evaluation',
+  'export',
+];
 
 /** Files that do not make a folder a run's. */
 const isIncidental = (name: string) => isLock(name) || isUnfinished(name) || name === 'preflight.jsonl';

@@ -1,11 +1,11 @@
 import { SkippedImages } from '../data/skipped.js';
 import { agreedStop } from '../distributed/agreed-stop.js';
-import { gather } from '../distributed/ranks.js';
+import { fromRank0, gather } from '../distributed/ranks.js';
 import { KueaError } from '../errors.js';
 import { loadAddon } from '../native/load.js';
 import { packageVersion } from '../package.js';
-import { type Checkpoint, saveCheckpoint } from './checkpoints.js';
-import type { Exported, RunEvent, RunResult, StepLine, ValidationLine } from './events.js';
+import { bestCheckpoint, type Checkpoint, markBest, saveCheckpoint } from './checkpoints.js';
+import type { EvaluationLine, Exported, RunEvent, RunResult, StepLine, ValidationLine } from './events.js';
 import { train } from './loop.js';
 import { MetricsFile } from './metrics.js';
 import type { RunConfig } from './run-folder.js';
@@ -13,6 +13,16 @@ import type { Session } from './session.js';
 
 /** Options that every program that trains has. */
 export type TrainingConfig = RunConfig & { logEvery: number; saveEvery: number; keepCheckpoints: number; maxSkipped: number };
+
+/** What measures a run's weights while it trains: every rank takes part. */
+export interface Judge {
+  /** Updates between two measurements; 0 for none between the first and the last. */
+  every: number;
+  /** Metric whose best checkpoint is kept. */
+  best: string | undefined;
+  /** Measures a checkpoint, or for null what the run began with; null when it was stopped. */
+  measure(step: number, checkpoint: string | null): Promise<EvaluationLine | null>;
+}
 
 /** Batches of updates, read ahead of their consumer; a released one's memory is filled again. */
 export interface Batches<Batch> extends AsyncIterable<Batch> {
@@ -34,6 +44,8 @@ export interface Task<Batch, Metrics, Line extends StepLine> {
   line(step: number, batch: Batch, lr: number, metrics: Metrics): Line;
   /** Mean loss of what is held out, on every rank; null when there is nothing, or the signal of a rank stopped it. */
   validate(step: number): Promise<ValidationLine | null>;
+  /** Null when nothing but the loss is asked for. */
+  judge: Judge | null;
   /** Brings together, on every rank, what rank 0 is to write. */
   collect(): Promise<void>;
   /** Fills a checkpoint's folder. */
@@ -126,16 +138,30 @@ async function loop<Config extends TrainingConfig, Plan, Batch, Metrics, Line ex
     await metricsFile?.write(line);
     emit({ type: 'validation', ...line });
   };
+  const { judge } = task;
+  const evaluate = async (step: number, checkpoint: string | null, isKnown = false) => {
+    const line = await judge?.measure(step, checkpoint);
+    if (!line || isKnown) return;
+    await metricsFile?.write(line);
+    emit({ type: 'evaluation', ...line });
+    if (checkpoint === null || judge?.best === undefined || !writes) return;
+    const metric = line.evaluation[judge.best];
+    const former = await bestCheckpoint(folder);
+    if (typeof metric === 'number' && !(former && former.metric >= metric)) await markBest(folder, step, metric, config.keepCheckpoints);
+  };
+  const due = (step: number) => step === steps || (judge !== null && judge.every > 0 && step % judge.every === 0);
   const batches = task.batches(start, skipped);
   const stop = agreedStop(ranks, signal);
   try {
     if (start === 0) await validate(0);
+    // What later measurements are held against, for a resumed run too.
+    if (start < steps) await evaluate(0, null, start > 0);
     const done = await train<Batch, Metrics>({
       batches,
       start,
       steps,
       logEvery: config.logEvery,
-      saveEvery: config.saveEvery,
+      savesAfter: (step) => (config.saveEvery > 0 && step % config.saveEvery === 0) || (judge !== null && due(step)),
       learningRate: (step) => task.learningRate(step),
       step: async (batch, step, lr, log) => {
         ranks.atStep(step + 1);
@@ -157,11 +183,15 @@ async function loop<Config extends TrainingConfig, Plan, Batch, Metrics, Line ex
         // The others' undecodable images are listed with rank 0's.
         const found = await gather(ranks, 'skipped', skipped.takeFresh());
         checkMapped();
-        if (!writes) return;
-        await folder.check();
-        for (const image of found.flat()) await skipped.add(image);
-        const saved = await saveCheckpoint(folder, step, packageVersion(), config.keepCheckpoints, (path) => task.write(path));
-        emit({ type: 'checkpoint', ...saved });
+        const write = async () => {
+          await folder.check();
+          for (const image of found.flat()) await skipped.add(image);
+          const saved = await saveCheckpoint(folder, step, packageVersion(), config.keepCheckpoints, (path) => task.write(path));
+          emit({ type: 'checkpoint', ...saved });
+          return saved.path;
+        };
+        if (judge && due(step)) await evaluate(step, await fromRank0(ranks, 'checkpoint', write));
+        else if (writes) await write();
       },
       signal: stop.signal,
     });

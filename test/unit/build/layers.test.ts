@@ -27,7 +27,8 @@ const floors = [
   ['models'],
   ['run'],
   ['embed', 'generate', 'demo'],
-  ['align', 'lora', 'eval'],
+  ['eval'],
+  ['align', 'lora'],
   ['cli'],
 ];
 

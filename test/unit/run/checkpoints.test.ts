@@ -31,12 +31,13 @@ describe('checkpoints', () => {
     expect(await bestCheckpoint(run())).to.equal(null);
     await save(1);
     await save(2);
-    await markBest(run(), 2, 0.25);
+    await markBest(run(), 2, 0.25, 1);
     await save(3);
     await save(4);
     expect(saved()).to.deep.equal(['step-000002', 'step-000004']);
     expect(await bestCheckpoint(run())).to.deep.equal({ path: join(work, 'checkpoints/step-000002'), step: 2, metric: 0.25 });
-    await markBest(run(), 4, 0.125);
+    await markBest(run(), 4, 0.125, 1);
+    expect(saved()).to.deep.equal(['step-000004']);
     await save(5);
     expect(saved()).to.deep.equal(['step-000004', 'step-000005']);
     expect(readFileSync(join(work, 'best'), 'utf8')).to.match(/^checkpoints\/step-000004\n/);

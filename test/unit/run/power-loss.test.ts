@@ -91,7 +91,7 @@ describe('a power cut', () => {
         await metrics.write({ step });
         await saveCheckpoint(run, step, '0', 1, (folder) => writeParts(folder, `of step ${step}`));
         disk.mark(`${step}`);
-        if (step === 1) await markBest(run, step, 0.5);
+        if (step === 1) await markBest(run, step, 0.5, 1);
         if (step === 1) disk.mark('best');
       }
       await metrics.close();
