@@ -37,7 +37,9 @@ export const alignText: EventText<AlignEvent> = {
       case 'validation':
         return `validation after step ${event.step}: loss ${short(event.val_loss)} on ${event.val_samples} images`;
       case 'evaluation': {
-        const said = Object.entries(event.evaluation).map(([name, value]) => `${name} ${value === null ? '-' : value.toFixed(4)}`);
+        const all = Object.entries(event.evaluation);
+        const first = all.filter(([name]) => /(acc1|recall@1)$/.test(name));
+        const said = (first.length > 0 ? first : all).map(([name, value]) => `${name} ${value === null ? '-' : value.toFixed(4)}`);
         return `after step ${event.step}: ${said.join('  ')}`;
       }
       case 'checkpoint':

@@ -1,11 +1,12 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 
 import { expect } from 'chai';
 
-import { endAll, root, type Started, start } from './support.js';
+import { writeScenes } from '../../lib/demo/scenes.js';
+import { program as alignProgram, endAll, models, root, type Started, start } from './support.js';
 
 const program = join(root, 'dist/lib/cli/kuea-eval.cjs');
 const golden = join(root, 'test/golden/eval-tasks');
@@ -54,6 +55,24 @@ describe('kuea-eval', () => {
     expect(present()).to.be.within(3, 23);
     await expectResult(zeroShot());
     expect(present()).to.equal(24);
+  });
+
+  it('measures a training of two ranks as that of one, at its steps', async () => {
+    await writeScenes(join(work, 'photos'), 16, 1, 64);
+    writeFileSync(join(work, 'suite.yaml'), `evaluations: [{ task: zero-shot, data: ${golden}/wds }]\n`);
+    const measured = [];
+    for (const ranks of ['1', '2']) {
+      const out = join(work, `run-${ranks}`);
+      const run = `--data ${work}/photos --out ${out} --steps 4 --batch-size 8 --eval ${work}/suite.yaml --eval-every 2 --nproc ${ranks}`;
+      const started = start([...models, ...run.split(' ')], { KUEA_CACHE: join(work, `cache-${ranks}`) }, alignProgram);
+      expect(await started.ended, started.stderr).to.equal(0);
+      expect(started.stdout).to.match(/^after step 0: zero_shot_acc1 0\.5833$/m);
+      const lines = readFileSync(join(out, 'metrics.jsonl'), 'utf8').trim().split('\n');
+      const found = lines.map((line) => JSON.parse(line) as { step: number; evaluation?: object });
+      measured.push(found.filter(({ evaluation }) => evaluation).map(({ step, evaluation }) => ({ step, evaluation })));
+    }
+    expect(measured[0]!.map(({ step }) => step)).to.deep.equal([0, 2, 4]);
+    expect(measured[1]).to.deep.equal(measured[0]);
   });
 
   it('names the model that it does not find, and shows its commands', async () => {
