@@ -45,7 +45,7 @@ export async function readConfigFile(file: string): Promise<Record<string, unkno
     // What names itself by an anchor is no option, and could not be said in an error.
     JSON.stringify(parsed);
   } catch (cause) {
-    throw new KueaError('bad_config', `expected YAML in ${file}: ${(cause as Error).message.split('\n')[0]}`, { cause });
+    throw new KueaError('bad_config', `expected YAML in ${file}: ${reason((cause as Error).message.split('\n')[0])}`, { cause });
   }
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
     throw new KueaError('bad_config', `expected "key: value" lines in ${file}, found something else`);
@@ -81,7 +81,9 @@ export function parseSetting(setting: string): [key: string, value: unknown] {
   try {
     return [camelCase(setting.slice(0, at).trim()), parse(setting.slice(at + 1), quiet)];
   } catch (cause) {
-    throw new KueaError('bad_option', `expected a YAML value in --set ${setting}: ${(cause as Error).message.split('\n')[0]}`, { cause });
+    throw new KueaError('bad_option', `expected a YAML value in --set ${setting}: ${reason((cause as Error).message.split('\n')[0])}`, {
+      cause,
+    });
   }
 }
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-import { KueaError } from '../errors.js';
+import { KueaError, named } from '../errors.js';
 import { describe } from './arguments.js';
 import { nearest } from './keys.js';
 
@@ -82,7 +82,7 @@ function expectation(issue: z.core.$ZodIssue): string {
 function sentence(shape: Shape, issue: z.core.$ZodIssue, input: Record<string, unknown>, name: (key: string) => string): string {
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!;
-    return `unknown option ${name(key)}: did you mean ${name(nearest(key, Object.keys(shape)))}?`;
+    return `unknown option ${name(named(key))}: did you mean ${name(nearest(key, Object.keys(shape)))}?`;
   }
   const key = String(issue.path[0] ?? '');
   if (input[key] === undefined) return `${name(key)} is missing: ${metaOf(shape[key]!).help}`;

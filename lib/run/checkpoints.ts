@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { z } from 'zod';
 
-import { KueaError } from '../errors.js';
+import { KueaError, reason } from '../errors.js';
 import { clearUnfinished, removeWhole, syncTree, writeFileAtomically } from '../files/atomic.js';
 import { replaceWhole } from '../files/output.js';
 import type { RunFolder } from './run-folder.js';
@@ -96,11 +96,9 @@ export async function latestCheckpoint(run: Folder): Promise<Checkpoint | null> 
     const state = stateSchema.parse(JSON.parse(await readFile(join(path, 'state.json'), 'utf8')));
     if (state.step !== step) throw new Error(`it says step ${state.step}`);
   } catch (cause) {
-    throw new KueaError(
-      'bad_checkpoint',
-      `the checkpoint ${path} is damaged (${(cause as Error).message.split('\n')[0]}): remove it to resume from the one before`,
-      { cause },
-    );
+    throw new KueaError('bad_checkpoint', `the checkpoint ${path} is damaged (${reason(cause)}): remove it to resume from the one before`, {
+      cause,
+    });
   }
   return { path, step };
 }

@@ -36,6 +36,8 @@ async function readFingerprints(file: string): Promise<Record<string, unknown>> 
   const text = (await readOwn(file)) ?? '{}';
   try {
     const parsed: unknown = JSON.parse(text);
+    // What is nested too deep to be written again is no fingerprint.
+    JSON.stringify(parsed);
     if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return { ...parsed };
     throw new Error('it is no object');
   } catch (cause) {

@@ -52,6 +52,12 @@ describe('options', () => {
     expect(refusal({ batchSize: 0 }).message).to.equal('expected a number above 0 for batchSize, found 0');
   });
 
+  it('with foreign names are told on one line, and not all of a long name', () => {
+    const { message } = refusal({ [`bachSize\r\n${'x'.repeat(9000)}`]: 3 });
+    expect(message).to.match(/^unknown option [^\r\n]+: did you mean /);
+    expect(message.length).to.be.lessThan(300);
+  });
+
   it('that hold themselves, as a YAML anchor can, are told without end', () => {
     const cyclic: unknown[] = [];
     cyclic.push(cyclic);

@@ -68,6 +68,9 @@ describe('checkpoints', () => {
     await save(2, 2);
     writeFileSync(join(work, 'checkpoints/step-000002/state.json'), '{"step": 2');
     expect(await codeOf(latestCheckpoint(run()))).to.equal('bad_checkpoint');
+    writeFileSync(join(work, 'checkpoints/step-000002/state.json'), '{"step":\r\u0008x}');
+    const told = await latestCheckpoint(run()).then(String, (error: Error) => error.message);
+    expect(told).to.match(/^the checkpoint .* is damaged \([^\r\n]+\): remove it to resume from the one before$/);
     rmSync(join(work, 'checkpoints/step-000002'), { recursive: true });
     expect((await latestCheckpoint(run()))?.step).to.equal(1);
   });
@@ -139,9 +142,10 @@ describe("a run's inputs", () => {
   });
 
   it('of a damaged file are an error with a code', async () => {
-    for (const text of ['', '{', '[]', 'null', '3']) {
+    const deep = `{"a":${'['.repeat(20_000)}${']'.repeat(20_000)}}`;
+    for (const text of ['', '{', '[]', 'null', '3', deep]) {
       writeFileSync(join(work, 'inputs.json'), text);
-      expect(await claim({ data: 'a' }), text).to.equal('bad_inputs');
+      expect(await claim({ data: 'a' }), text.slice(0, 9)).to.equal('bad_inputs');
     }
   });
 });
