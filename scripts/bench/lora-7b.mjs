@@ -7,9 +7,12 @@
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { visionPairs } from '../../dist/lib/models/clip/keys.js';
+import { languagePairs, projectorPairs } from '../../dist/lib/models/llava/keys.js';
+import { usualTower as vision } from '../../dist/lib/models/llava/shape.js';
+import { loadAddon } from '../../dist/lib/native/load.js';
 
 const { values } = parseArgs({
   allowNegative: true,
@@ -22,22 +25,6 @@ const { values } = parseArgs({
     checkpointing: { type: 'boolean', default: true },
   },
 });
-const lib = resolve(dirname(fileURLToPath(import.meta.url)), '../../dist/lib');
-const { loadAddon } = await import(join(lib, 'native/load.js'));
-const { languagePairs, projectorPairs } = await import(join(lib, 'weights/keys-llava.js'));
-const { visionPairs } = await import(join(lib, 'weights/keys-clip.js'));
-
-const vision = {
-  family: 'clip',
-  width: 1024,
-  layers: 24,
-  heads: 16,
-  mlpWidth: 4096,
-  patchSize: 14,
-  imageSize: 336,
-  embedDim: 768,
-  activation: 'quick_gelu',
-};
 const llama = {
   family: 'llama',
   width: 4096,

@@ -7,9 +7,11 @@
  * process's, Node and libtorch included.
  */
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { readSafetensors } from '../../dist/lib/files/safetensors.js';
+import { openLlava } from '../../dist/lib/models/llava/open.js';
+import { loadAddon } from '../../dist/lib/native/load.js';
 
 const { values } = parseArgs({
   options: {
@@ -22,11 +24,6 @@ const { values } = parseArgs({
     projector: { type: 'boolean', default: false },
   },
 });
-const lib = resolve(dirname(fileURLToPath(import.meta.url)), '../../dist/lib');
-const { loadAddon } = await import(join(lib, 'native/load.js'));
-const { openLlava } = await import(join(lib, 'weights/open-llava.js'));
-const { readSafetensors } = await import(join(lib, 'weights/safetensors.js'));
-
 const peer = JSON.parse(readFileSync(join(values.peer, 'trace.json'), 'utf8'));
 const { steps, accum } = peer.args;
 const { model, patches, imageToken, adapter } = await openLlava(join(values.peer, 'model'), { adapter: join(values.peer, 'adapter0') });

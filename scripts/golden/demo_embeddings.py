@@ -1,6 +1,6 @@
 """Goldens of the demo's models: transformers' fp32 embeddings of four drawn scenes, resized by Pillow.
 
-node -e "import('./dist/lib/data/scenes.js').then((s) => s.writeScenes('test/golden/demo', 4, 9, 96))"
+node -e "import('./dist/lib/demo/scenes.js').then((s) => s.writeScenes('test/golden/demo', 4, 9, 96))"
 python scripts/golden/demo_embeddings.py
 """
 

@@ -1,6 +1,6 @@
 """The two tiny models of the demo (configs/demo/clip, configs/demo/dinov2), trained on scenes that lib/data/scenes.ts draws.
 
-  node -e "import('./dist/lib/data/scenes.js').then((s) => s.writeScenes('runs/training-scenes', 12000, 1, 96))"
+  node -e "import('./dist/lib/demo/scenes.js').then((s) => s.writeScenes('runs/training-scenes', 12000, 1, 96))"
   python scripts/golden/demo_models.py --scenes runs/training-scenes --out configs/demo
 
 clip: image and coarse caption, CLIP's symmetric contrastive loss. dinov2: supervised, not DINO's self-distillation; linear heads on the

@@ -17,7 +17,7 @@ export interface LlavaShape {
 }
 
 /** openai/clip-vit-large-patch14-336, LLaVA-1.5's tower. */
-const usualTower: ClipVisionArch = {
+export const usualTower: ClipVisionArch = {
   family: 'clip',
   width: 1024,
   layers: 24,

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 import { expect } from 'chai';
@@ -89,6 +89,14 @@ describe('the source tree', () => {
 
   it('includes napi.h in one place', () => {
     expect(including('bind', /#include <napi\.h>/)).to.deep.equal(['native/bind/napi_setup.h']);
+  });
+
+  it('has what the scripts import of it', () => {
+    const imported = files('scripts', /\.(mjs|py)$/).flatMap((file) =>
+      Array.from(read(file).matchAll(/dist\/((?:lib|test)\/[\w/-]+)\.js/g), ([, module]) => ({ file, module: `${module}.ts` })),
+    );
+    expect(imported.length).to.be.greaterThan(10);
+    expect(imported.filter(({ module }) => !existsSync(join(root, module)))).to.deep.equal([]);
   });
 
   it('imports from lower floors alone', () => {

@@ -2,19 +2,9 @@ import { expect } from 'chai';
 
 import { resolveLoraConfig } from '../../../lib/lora/options.js';
 import { formatLoraPlan, planLora } from '../../../lib/lora/plan.js';
-import type { ClipVisionArch, LlamaArch } from '../../../lib/native/addon.js';
+import { usualTower as vision } from '../../../lib/models/llava/shape.js';
+import type { LlamaArch } from '../../../lib/native/addon.js';
 
-const vision: ClipVisionArch = {
-  family: 'clip',
-  width: 1024,
-  layers: 24,
-  heads: 16,
-  mlpWidth: 4096,
-  patchSize: 14,
-  imageSize: 336,
-  embedDim: 768,
-  activation: 'quick_gelu',
-};
 const vicuna = (width: number, layers: number, heads: number, mlpWidth: number): LlamaArch => ({
   family: 'llama',
   width,
