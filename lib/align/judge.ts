@@ -5,6 +5,7 @@ import { KueaError } from '../errors.js';
 import { pairedBootstrap } from '../eval/bootstrap.js';
 import type { Evaluation } from '../eval/events.js';
 import type { Measured } from '../eval/measured.js';
+import { meanOrNull } from '../eval/metrics.js';
 import { readSuite } from '../eval/suite.js';
 import { planSuite } from '../eval/suite-plan.js';
 import type { EvaluationLine } from '../run/events.js';
@@ -80,8 +81,7 @@ function lineOf(step: number, measured: readonly Measured[]): EvaluationLine {
       sets[result.dataset] = { ...sets[result.dataset], [name]: value };
       values.set(name, [...(values.get(name) ?? []), value]);
     }
-  const mean = (of: (number | null)[]) => (of.includes(null) ? null : (of as number[]).reduce((a, b) => a + b, 0) / of.length);
-  return { step, evaluation: Object.fromEntries(Array.from(values, ([name, of]) => [name, mean(of)])), sets };
+  return { step, evaluation: Object.fromEntries(Array.from(values, ([name, of]) => [name, meanOrNull(of)])), sets };
 }
 
 /** Says where zero-shot classification has fallen by more than chance explains. */

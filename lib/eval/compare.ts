@@ -4,14 +4,14 @@ import { z } from 'zod';
 import { option, parseOptions, type Telling } from '../config/options.js';
 import { oneRank, type Ranks } from '../distributed/ranks.js';
 import { makeFolder, writeFileAtomically } from '../files/atomic.js';
-import { resolveDevice } from '../native/device.js';
-import { loadAddon } from '../native/load.js';
 import { type Run, startRun } from '../run/run.js';
 import { type Interval, type Measure, pairedBootstrap } from './bootstrap.js';
 import { csvOf } from './comparison.js';
+import { takeDevice } from './evaluate.js';
 import type { Evaluation, EvaluationEvent, EvaluationResult } from './events.js';
 import { compareHits, type McNemar } from './mcnemar.js';
 import type { Measured } from './measured.js';
+import { meanOrNull } from './metrics.js';
 import { zeroShotSchema } from './options.js';
 import { readSuite } from './suite.js';
 import { planSuite } from './suite-plan.js';
@@ -131,9 +131,7 @@ export function compare(options: CompareOptions, { signal, ranks = oneRank }: { 
     // All options are checked before the first is measured.
     const plans = models.map((model) => planSuite(suite, model, { precision, batchSize, threads, workers, cache, protocol, allowPartial }));
     if (ranks.rank === 0) await makeFolder(out);
-    const addon = loadAddon();
-    const device = resolveDevice(config.device, addon.info(), ranks.localRank);
-    if (config.threads) await addon.setThreads(config.threads);
+    const device = await takeDevice(config, ranks);
     const evaluations: Compared[] = [];
     for (const e of suite.evaluations.keys()) {
       const measured: Measured[] = [];
@@ -186,5 +184,5 @@ function averageOf(evaluations: readonly Compared[], model: number, metric: stri
     const metrics = evaluations.filter((one) => one.dataset === dataset).map(({ results }) => results[model]!.metrics);
     return metrics.find((of) => metric in of)?.[metric] ?? null;
   });
-  return values.some((value) => value === null) ? null : (values as number[]).reduce((a, b) => a + b, 0) / values.length;
+  return meanOrNull(values);
 }

@@ -40,6 +40,14 @@ export function resolveEvaluation({ task, ...options }: EvaluateOptions, telling
   }
 }
 
+/** This process's device, with the threads that were asked for. Throws KueaError `no_device`. */
+export async function takeDevice({ device, threads }: Pick<EvaluationConfig, 'device' | 'threads'>, ranks: Ranks): Promise<string> {
+  const addon = loadAddon();
+  const found = resolveDevice(device, addon.info(), ranks.localRank);
+  if (threads) await addon.setThreads(threads);
+  return found;
+}
+
 /**
  * Measures a CLIP: zero-shot classification, retrieval or a linear probe, as CLIP_benchmark defines them (or, with protocol 'kuea-release',
  * as the published code of KUEA measured). Options are those of `kuea-eval TASK --help-all` in camelCase. Image features are cached by what
@@ -54,9 +62,7 @@ export function evaluate(
 ): EvaluationRun {
   const { config, measure } = resolveEvaluation(options);
   return startRun(async (emit) => {
-    const addon = loadAddon();
-    const device = resolveDevice(config.device, addon.info(), ranks.localRank);
-    if (config.threads) await addon.setThreads(config.threads);
+    const device = await takeDevice(config, ranks);
     const { result } = await measure({ device, emit, signal, ranks });
     if (config.json !== undefined && ranks.rank === 0) await writeFileAtomically(config.json, `${JSON.stringify(result, null, 2)}\n`);
     emit({ type: 'result', result });

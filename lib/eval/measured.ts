@@ -1,7 +1,7 @@
 import type { Ranking } from '../native/addon.js';
 import { accuracy, imageRetrieval, type Measure, perClassRecall, textRetrieval } from './bootstrap.js';
 import type { EvaluationResult } from './events.js';
-import { hitsAt, type RetrievalRanks } from './metrics.js';
+import { hitsAt, mean, meanOrNull, type RetrievalRanks } from './metrics.js';
 
 /** What each image adds to a measurement: what encoders are compared by. */
 export interface PerImage {
@@ -53,14 +53,12 @@ export function retrievalPerImage(ranks: RetrievalRanks, owners: Int32Array, rec
 export function overSeeds(all: readonly Measured[]): Measured {
   const [first] = all as [Measured];
   if (all.length === 1) return first;
-  const meanOf = (values: readonly (number | null)[]) =>
-    values.some((value) => value === null) ? null : (values as number[]).reduce((a, b) => a + b, 0) / values.length;
   return {
     ...first,
     result: {
       ...first.result,
       metrics: Object.fromEntries(
-        Object.keys(first.result.metrics).map((name) => [name, meanOf(all.map(({ result }) => result.metrics[name]!))]),
+        Object.keys(first.result.metrics).map((name) => [name, meanOrNull(all.map(({ result }) => result.metrics[name]!))]),
       ),
       seconds: all.reduce((sum, { result }) => sum + result.seconds, 0),
     },
@@ -70,6 +68,6 @@ export function overSeeds(all: readonly Measured[]): Measured {
         { ...measure, values: all.flatMap(({ measures }) => measures[name]!.values) },
       ]),
     ),
-    miss: first.miss.map((_, i) => meanOf(all.map(({ miss }) => miss[i]!))!),
+    miss: first.miss.map((_, i) => mean(all.map(({ miss }) => miss[i]!))),
   };
 }

@@ -29,6 +29,10 @@ export function mean(values: ArrayLike<number>): number {
   return sum / values.length;
 }
 
+/** The mean, or null where one of the values is. */
+export const meanOrNull = (values: readonly (number | null)[]): number | null =>
+  values.includes(null) ? null : mean(values as readonly number[]);
+
 /** The mean over classes of the mean of their images' hits; a class without images does not count. */
 export function meanPerClassRecall(hits: Hits, labels: Int32Array): number {
   const classes = new Map<number, { hits: number; images: number }>();

@@ -14,7 +14,7 @@ import { type Classifier, classify } from './rank.js';
 import { resultOf } from './result.js';
 
 /** The classifier of zero-shot classification: a row a class, from its name in every template. */
-export async function zeroShotWeights(
+async function zeroShotWeights(
   weights: WeightsFile,
   prompts: readonly (readonly string[])[],
   config: ZeroShotConfig,

@@ -149,7 +149,7 @@ async function loop<Config extends TrainingConfig, Plan, Batch, Metrics, Line ex
     const former = await bestCheckpoint(folder);
     if (typeof metric === 'number' && !(former && former.metric >= metric)) await markBest(folder, step, metric, config.keepCheckpoints);
   };
-  const due = (step: number) => step === steps || (judge !== null && judge.every > 0 && step % judge.every === 0);
+  const judged = (step: number) => judge !== null && (step === steps || (judge.every > 0 && step % judge.every === 0));
   const batches = task.batches(start, skipped);
   const stop = agreedStop(ranks, signal);
   try {
@@ -161,7 +161,7 @@ async function loop<Config extends TrainingConfig, Plan, Batch, Metrics, Line ex
       start,
       steps,
       logEvery: config.logEvery,
-      savesAfter: (step) => (config.saveEvery > 0 && step % config.saveEvery === 0) || (judge !== null && due(step)),
+      savesAfter: (step) => (config.saveEvery > 0 && step % config.saveEvery === 0) || judged(step),
       learningRate: (step) => task.learningRate(step),
       step: async (batch, step, lr, log) => {
         ranks.atStep(step + 1);
@@ -190,7 +190,7 @@ async function loop<Config extends TrainingConfig, Plan, Batch, Metrics, Line ex
           emit({ type: 'checkpoint', ...saved });
           return saved.path;
         };
-        if (judge && due(step)) await evaluate(step, await fromRank0(ranks, 'checkpoint', write));
+        if (judged(step)) await evaluate(step, await fromRank0(ranks, 'checkpoint', write));
         else if (writes) await write();
       },
       signal: stop.signal,
